@@ -23,6 +23,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from hea_jax.core.krylov import CG, AbstractLinearSolver, Dense, projected, tree_norm, tree_scale, tree_where
 from hea_jax.core.minimise import AbstractMinimiser, Newton
@@ -82,6 +83,7 @@ class AbstractResidualProblem(eqx.Module):
         return lambda r: r
 
 
+@eqx.filter_jit
 def condense(problem, x: Tree, y0: Tree, *, solver: AbstractMinimiser | None = None,
              linear: AbstractLinearSolver | None = None) -> Solution:
     """Minimise W(x, ·) from ``y0`` (or solve R(x, ·) = 0) and return ``Solution((W̄, y*), result, stats)``.
@@ -104,6 +106,7 @@ def condense(problem, x: Tree, y0: Tree, *, solver: AbstractMinimiser | None = N
     return Solution((value, y), result, found.stats)
 
 
+@eqx.filter_jit
 def tangent(problem, x: Tree, y0: Tree, *, solver: AbstractMinimiser | None = None,
             linear: AbstractLinearSolver | None = None) -> Solution:
     """``Solution((W̄, ∂W̄/∂x, ∂²W̄/∂x², y*))`` for an array x of shape (n,): energy, stress, consistent tangent.
@@ -171,17 +174,28 @@ def _attach_jvp(primals, tangents):
     if not jax.tree.leaves((t_problem, t_x)):
         return y, jax.tree.map(jnp.zeros_like, y)
     _, forcing = eqx.filter_jvp(lambda p, x_: p.residual(x_, y), (problem, x), (t_problem, t_x))
-    rhs = problem.project(tree_scale(-1.0, forcing))
+    # A part of R that the perturbation does not reach comes back as None.
+    leaves, treedef = jax.tree.flatten(y)
+    forcing = [jnp.zeros_like(a) if f is None else f for a, f in zip(leaves, treedef.flatten_up_to(forcing), strict=True)]
+    rhs = problem.project(tree_scale(-1.0, treedef.unflatten(forcing)))
     frozen, fixed_x, fixed_y = _without_derivative((problem, x, y))
+    # One flat vector: the transpose rule of custom_linear_solve refuses a right-hand side of which a leaf is constant.
+    flat, unflatten = (rhs, lambda v: v) if eqx.is_array(rhs) else ravel_pytree(rhs)
 
-    def solve(operator, b, *, transposed=False):
-        found = _solve(frozen, fixed_x, fixed_y, b, linear, operator=operator, transposed=transposed)
+    def flattened(tree):
+        return tree if eqx.is_array(rhs) else ravel_pytree(tree)[0]
+
+    def solve(matvec, b, *, transposed=False):
+        found = _solve(frozen, fixed_x, fixed_y, unflatten(b), linear,
+                       operator=lambda v: unflatten(matvec(flattened(v))), transposed=transposed)
         value = tree_where(found.converged, found.value, tree_scale(jnp.nan, found.value))
-        return problem.project(value)
+        return flattened(problem.project(value))
 
+    operator = problem.operator(x, y)
     step = jax.lax.custom_linear_solve(
-        problem.operator(x, y), rhs, solve,
+        lambda v: flattened(operator(unflatten(v))), flat, solve,
         transpose_solve=lambda vecmat, b: solve(vecmat, b, transposed=True), symmetric=linear.symmetric)
+    step = unflatten(step)
     return y, step
 
 
@@ -199,7 +213,7 @@ def _envelope_jvp(primals, tangents):
     if not jax.tree.leaves((t_problem, t_x)):
         return value, jnp.zeros_like(value)
     _, slope = eqx.filter_jvp(lambda p, x_: p.energy(x_, y), (problem, x), (t_problem, t_x))
-    return value, slope
+    return value, jnp.zeros_like(value) if slope is None else slope
 
 
 __all__ = ["AbstractProblem", "AbstractResidualProblem", "condense", "tangent", "tree_norm"]
