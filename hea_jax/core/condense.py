@@ -114,16 +114,25 @@ def tangent(problem, x: Tree, y0: Tree, *, solver: AbstractMinimiser | None = No
     The tangent costs n linear solves, batched. A lane whose solves did not converge is NaN and its
     result is ``tangent_not_converged``.
     """
-    def first(x_):
-        def value(x__):
-            sol = condense(problem, x__, y0, solver=solver, linear=linear)
-            return sol.value[0], sol
-        gradient, sol = jax.grad(value, has_aux=True)(x_)
-        return gradient, (gradient, sol)
+    linear = CG() if linear is None else linear
+    sol = condense(problem, x, y0, solver=solver, linear=linear)
+    energy, y = sol.value
+    gradient = jax.grad(lambda x_: _envelope(problem, x_, y))(x)
+    hessian = condensed_hessian(problem, x, y, linear=linear)
+    return Solution((energy, gradient, hessian.value, y), first_failure(sol.result, hessian.result), sol.stats)
 
-    hessian, (gradient, sol) = jax.jacfwd(first, has_aux=True)(x)
-    incomplete = failure_if(~jnp.all(jnp.isfinite(hessian)), RESULTS.tangent_not_converged)
-    return Solution((sol.value[0], gradient, hessian, sol.value[1]), first_failure(sol.result, incomplete), sol.stats)
+
+def condensed_hessian(problem: AbstractProblem, x: jax.Array, y: Tree, *,
+                      linear: AbstractLinearSolver | None = None) -> Solution:
+    """``Solution(∂²W̄/∂x²)`` (n, n) at a stationary y that carries its own derivative; n linear solves, batched.
+
+    H_ij = D²W[(e_i, y_i), (e_j, y_j)] with the responses y_i = dy*/dx_i is stationary in the y_i (for a symmetric
+    W_yy): its error is the square of theirs, and its first derivative in x, y and θ needs no solve beyond them.
+    Higher derivatives are right too, since the y_i carry theirs. Result: ``tangent_not_converged`` (then NaN).
+    """
+    hessian = _hessian(problem, x, y, CG() if linear is None else linear)
+    bad = ~jnp.all(jnp.isfinite(hessian))
+    return Solution(hessian, failure_if(bad, RESULTS.tangent_not_converged), {})
 
 
 def _without_derivative(tree: Any) -> Any:
@@ -177,7 +186,12 @@ def _attach_jvp(primals, tangents):
     # A part of R that the perturbation does not reach comes back as None.
     leaves, treedef = jax.tree.flatten(y)
     forcing = [jnp.zeros_like(a) if f is None else f for a, f in zip(leaves, treedef.flatten_up_to(forcing), strict=True)]
-    rhs = problem.project(tree_scale(-1.0, treedef.unflatten(forcing)))
+    return y, _implicit_solve(problem, x, y, tree_scale(-1.0, treedef.unflatten(forcing)), linear)
+
+
+def _implicit_solve(problem, x, y, rhs, linear):
+    """W_yy⁻¹ rhs on admissible increments, differentiable in everything; NaN if the solve did not converge."""
+    rhs = problem.project(rhs)
     frozen, fixed_x, fixed_y = _without_derivative((problem, x, y))
     # One flat vector: the transpose rule of custom_linear_solve refuses a right-hand side of which a leaf is constant.
     flat, unflatten = (rhs, lambda v: v) if eqx.is_array(rhs) else ravel_pytree(rhs)
@@ -192,11 +206,48 @@ def _attach_jvp(primals, tangents):
         return flattened(problem.project(value))
 
     operator = problem.operator(x, y)
-    step = jax.lax.custom_linear_solve(
+    return unflatten(jax.lax.custom_linear_solve(
         lambda v: flattened(operator(unflatten(v))), flat, solve,
-        transpose_solve=lambda vecmat, b: solve(vecmat, b, transposed=True), symmetric=linear.symmetric)
-    step = unflatten(step)
-    return y, step
+        transpose_solve=lambda vecmat, b: solve(vecmat, b, transposed=True), symmetric=linear.symmetric))
+
+
+def _responses(problem, x, y, linear):
+    """dy*/dx_i for every i, stacked: one batch of linear solves."""
+    def response(direction):
+        forcing = jax.jvp(lambda x_: problem.residual(x_, y), (x,), (direction,))[1]
+        return _implicit_solve(problem, x, y, tree_scale(-1.0, forcing), linear)
+    return jax.vmap(response)(jnp.eye(x.shape[0], dtype=x.dtype))
+
+
+def _form(problem, x, y, responses):
+    """D²W[(e_i, y_i), (e_j, y_j)], symmetrised."""
+    def column(direction, response):
+        slope = jax.jvp(lambda x_, y_: (jax.grad(problem.energy)(x_, y_), problem.residual(x_, y_)),
+                        (x, y), (direction, response))[1]
+        work = [jnp.tensordot(a, b, axes=b.ndim)
+                for a, b in zip(jax.tree.leaves(responses), jax.tree.leaves(slope[1]), strict=True)]
+        return slope[0] + sum(work)
+    hessian = jax.vmap(column)(jnp.eye(x.shape[0], dtype=x.dtype), responses)
+    return 0.5 * (hessian + hessian.T)
+
+
+@eqx.filter_custom_jvp
+def _hessian(problem, x, y, linear):
+    return _form(problem, x, y, _responses(problem, x, y, linear))
+
+
+@_hessian.def_jvp
+def _hessian_jvp(primals, tangents):
+    """The responses' tangents are left out: the form is stationary in them. They are computed from the primals, so that
+    a first derivative neither traces nor solves for them, and a second derivative does."""
+    problem, x, y, linear = primals
+    t_problem, t_x, t_y, _ = tangents
+    responses = _responses(problem, x, y, linear)
+    value = _form(problem, x, y, responses)
+    if not jax.tree.leaves((t_problem, t_x, t_y)):
+        return value, jnp.zeros_like(value)
+    _, slope = eqx.filter_jvp(lambda p, x_, y_: _form(p, x_, y_, responses), (problem, x, y), (t_problem, t_x, t_y))
+    return value, slope
 
 
 @eqx.filter_custom_jvp

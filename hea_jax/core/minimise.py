@@ -139,13 +139,25 @@ class Newton(AbstractMinimiser):
             return y, g, m, good & jnp.isfinite(m) & jnp.isfinite(tree_norm(g))
 
         def shorter(state):
-            alpha, *_, halvings = state
-            return (alpha / 2, *trial(alpha / 2), halvings + 1)
+            alpha = state[0] / 2
+            return (alpha, *trial(alpha), state[5] + 1)
 
         def rejected(state):
-            return ~state[4] & (state[5] < self.max_halvings) & (tree_norm(p) > 0)
+            return ~state[4] & (state[5] <= self.max_halvings) & ((tree_norm(p) > 0) | (state[5] == 0))
 
-        start = (jnp.ones_like(slope), *trial(jnp.ones_like(slope)), jnp.array(0))
+        start = (2 * jnp.ones_like(slope), s["y"], s["g"], s["merit"], jnp.array(False), jnp.array(0))
         _, y, g, m, good, _ = jax.lax.while_loop(rejected, shorter, start)
-        keep = jnp.isfinite(tree_norm(g)) & good
-        return tree_where(keep, y, s["y"]), tree_where(keep, g, s["g"]), jnp.where(keep, m, s["merit"]), keep
+        return tree_where(good, y, s["y"]), tree_where(good, g, s["g"]), jnp.where(good, m, s["merit"]), good
+
+
+class Stationary(AbstractMinimiser):
+    """No step at all: y0 is stationary already (it comes from a relaxation). Checked: ‖P W_y(y0)‖ ≤ atol (units of
+    W_y), else ``newton_max_steps``."""
+
+    atol: float = eqx.field(static=True, default=1e-6)
+
+    def minimise(self, problem, x, y0, linear):
+        norm = tree_norm(problem.project(problem.residual(x, y0)))
+        result = failure_if(~(norm <= self.atol), RESULTS.newton_max_steps)
+        result = failure_if(~jnp.isfinite(norm), RESULTS.non_finite, result)
+        return Solution(y0, result, {"steps": jnp.array(0), "linear_iterations": jnp.array(0), "residual": norm})

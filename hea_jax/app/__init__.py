@@ -1,0 +1,1 @@
+"""The edge of the package: configuration, run folders, report, verification and the command line."""

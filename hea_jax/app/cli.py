@@ -1,0 +1,201 @@
+"""The command line: ``hea-jax run``, ``hea-jax verify``, ``hea-jax info``.
+
+Exit codes: 0 done, 1 a stage or a reference case failed, 2 the command or the configuration is wrong, 130 interrupted
+(the run folder goes on where it was).
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Run a study in its folder; what is there already is used, so the same command goes on after an interruption.
+
+    The fields of a configuration, with units and defaults, are listed by `hea-jax info --config`.
+    """
+
+    config: tyro.conf.Positional[Path]
+    """YAML file of the study, e.g. configs/nbmotaw.yaml."""
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Replace one field, e.g. `--set rve.n_grains=32`; may be repeated."""
+    out: Path | None = None
+    """Run folder; runs/NAME if left out."""
+    dry_run: bool = False
+    """Print the resolved configuration and what would be computed, and stop."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """Compute reference cases and compare them with independent truths."""
+
+    scale: str | None = None
+    """Only one scale: electronic, atomistic, mesoscale, continuum, concurrent, hierarchical or uncertainty."""
+    json: Path | None = None
+    """Write the rows to this file as JSON."""
+    list: bool = False
+    """List the cases without running them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """Print versions and devices, or the fields of a configuration."""
+
+    config: bool = False
+    """List the fields of a configuration with units, defaults and meaning."""
+
+
+Command = (
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
+    | Annotated[Info, tyro.conf.subcommand("info")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code; ``tyro`` exits by itself on a wrong command line or ``--help``."""
+    description = "Differentiable multi-scale simulation of high-entropy alloys."
+    command = tyro.cli(
+        Command, prog="hea-jax", args=arguments, description=description,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )  # fmt: skip
+    try:
+        if isinstance(command, Run):
+            return _run(command)
+        return _verify(command) if isinstance(command, Verify) else _info(command)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(command: Run) -> int:
+    """``hea-jax run``."""
+    from hea_jax.app.config import ConfigError, load_config
+
+    try:
+        config = load_config(command.config, command.set)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    from hea_jax.app.environment import configure_jax
+
+    configure_jax()
+    from hea_jax.app.runs import FolderLocked, StageFailed, plan, run_chain
+    from hea_jax.app.runs.progress import reporter_for
+    from hea_jax.app.study import stages
+
+    root = command.out or Path("runs") / config.name
+    base = command.config.parent
+    if command.dry_run:
+        _print_plan(config, root, plan(stages(), config, root, base))
+        return 0
+    reporter = reporter_for(sys.stdout)
+    try:
+        summary = run_chain(stages(), config, root, base=base, reporter=reporter)
+    except StageFailed as error:
+        reporter.close()
+        print(f"{error}\ntraceback: {error.log}\nthe same command goes on from this stage", file=sys.stderr)
+        return FAILED
+    except (FolderLocked, NotADirectoryError, FileExistsError) as error:
+        reporter.close()
+        print(error, file=sys.stderr)
+        return WRONG
+    finally:
+        reporter.close()
+    _print_end(summary, root)
+    return 0
+
+
+def _print_plan(config, root: Path, planned) -> None:
+    """What ``--dry-run`` prints."""
+    import yaml
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    plain = config.model_dump(mode="json")
+    print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110))
+    table = Table(title=f"Stages, in {root}", title_justify="left", header_style="bold")
+    for head in ("stage", "needs", "reads", "in the folder"):
+        table.add_column(head, overflow="fold")
+    for item in planned:
+        done = f"done, {item.stored.seconds:.1f} s" if item.stored else "to compute"
+        table.add_row(item.stage.name, ", ".join(item.stage.needs), ", ".join(item.stage.config), done)
+    console.print(table)
+
+
+def _print_end(summary, root: Path) -> None:
+    """What a finished run prints: failed checks, and where the results are."""
+    failed = [verdict for verdict in summary["verdicts"] if not verdict["passed"]]
+    for verdict in failed:
+        print(f"NOT MET  {verdict['stage']}: {verdict['name']}: {verdict['text']}")
+    count = len(summary["verdicts"])
+    print(f"{count - len(failed)} of {count} checks met, {len(summary['numbers'])} numbers")
+    print(f"report: {root / 'report.html'}\nsummary: {root / 'summary.json'}")
+
+
+def _verify(command: Verify) -> int:
+    """``hea-jax verify``."""
+    from hea_jax.app.environment import configure_jax
+
+    configure_jax()
+    from rich.console import Console
+
+    from hea_jax.app.verify.runner import collect, exit_code, run_cases
+    from hea_jax.app.verify.table import add_rows, new_table, totals
+
+    try:
+        cases = collect(command.scale)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    if not cases:
+        print(f"no case of the {command.scale} scale yet" if command.scale else "no cases yet")
+    if command.list:
+        for case in cases:
+            print(f"{case.scale:13s} {case.name}")
+        return 0
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    table = new_table()
+    rows = []
+    for case_rows in run_cases(cases):
+        rows += case_rows
+        add_rows(table, case_rows)
+        print(f"{case_rows[0]['case']}: {case_rows[0]['seconds']:.1f} s", file=sys.stderr, flush=True)
+    if rows:
+        console.print(table)
+        console.print(totals(rows), highlight=False)
+    if command.json is not None:
+        command.json.parent.mkdir(parents=True, exist_ok=True)
+        command.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return exit_code(rows)
+
+
+def _info(command: Info) -> int:
+    """``hea-jax info``."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    if command.config:
+        from hea_jax.app.config.describe import fields_table
+
+        console.print(fields_table())
+        return 0
+    from hea_jax.app.environment import cache_folder, configure_jax
+    from hea_jax.app.runs.summary import versions
+
+    configure_jax()
+    import jax
+
+    for name, version in versions().items():
+        print(f"{name:12s} {version}")
+    devices = ", ".join(f"{device.platform}:{device.id} ({device.device_kind})" for device in jax.devices())
+    print(f"{'devices':12s} {devices}\n{'cache':12s} {cache_folder()}")
+    return 0

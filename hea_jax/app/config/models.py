@@ -1,0 +1,160 @@
+"""The configuration of a study, section by section; a unit stands in the name of every field that has one.
+
+Each stage of the chain reads some sections and is computed again when one of them changes (``app.runs``).
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Len
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+
+from hea_jax.app.config.fields import (
+    Composition,
+    Fraction,
+    Increasing,
+    Name,
+    Repeats,
+    Section,
+    Text,
+    refused,
+)
+
+PACKAGED_SETS = ("gpaw_nbmotaw",)
+"""Reference data that ship with the package."""
+
+ATOMS_PER_CUBIC_CELL = {"bcc": 2, "fcc": 4}
+MIN_ATOMS = 128
+"""Fewest atoms of a random-alloy cell."""
+
+
+class Data(Section):
+    """Reference data: an extended-XYZ file, or a set that ships with the package."""
+
+    source: Text = Field(description="packaged set `gpaw_nbmotaw`, or the path of an extxyz file (from this file)")
+    keys: Literal["gpaw_nbmotaw", "li2020_nbmotaw"] = Field(
+        default="gpaw_nbmotaw", description="which keys and units the extxyz file uses"
+    )
+
+
+    @field_validator("source")
+    @classmethod
+    def _exists(cls, value: str, info) -> str:
+        # ``base`` is the folder of the configuration file; without it (a model made in a notebook) nothing is checked.
+        base = (info.context or {}).get("base")
+        if value not in PACKAGED_SETS and base is not None and not (base / Path(value).expanduser()).is_file():
+            sets = ", ".join(f"`{name}`" for name in PACKAGED_SETS)
+            raise refused(f"no file {value!r} in {base}", f"give the path of an extxyz file, or a packaged set: {sets}")
+        return value
+
+
+class FitWeights(Section):
+    """Weights of the loss: residuals are divided by these scales and squared."""
+
+    energy_scale_eV: PositiveFloat = Field(default=0.01, description="energy per atom that counts as one")
+    force_scale_eV_per_A: PositiveFloat = Field(default=0.1, description="force component that counts as one")
+    stress_scale_GPa: PositiveFloat = Field(default=1.0, description="stress component that counts as one")
+
+
+class Fit(Section):
+    """The learnable potential and its fit to the reference data."""
+
+    cutoff_A: Annotated[float, Field(gt=2, lt=15)] = Field(default=5.5, description="cut-off radius of the potential")
+    n_radial: Annotated[int, Field(ge=3, le=64)] = Field(default=10, description="radial functions per pair")
+    adam_steps: NonNegativeInt = Field(default=1500, description="first-order steps")
+    adam_learning_rate: PositiveFloat = Field(default=1e-2, description="learning rate of the first-order steps")
+    lbfgs_steps: PositiveInt = Field(default=600, description="most quasi-Newton steps")
+    gradient_tolerance: PositiveFloat = Field(default=1e-4, description="gradient norm at which the fit has converged")
+    held_out_fraction: Fraction = Field(default=0.15, description="part of every group that is not fitted")
+    weights: FitWeights = Field(default=FitWeights(), description="scales of the residuals")
+
+
+class Alloy(Section):
+    """Random-alloy cells: lattice constant, relaxed elastic constants, mixing enthalpies."""
+
+    composition: Composition = Field(description="atomic fractions, e.g. `{Nb: 0.25, Mo: 0.25, Ta: 0.25, W: 0.25}`")
+    lattice: Literal["bcc", "fcc"] = Field(default="bcc", description="crystal structure")
+    lattice_guess_A: PositiveFloat = Field(description="first guess of the cubic lattice constant")
+    repeats: Repeats = Field(default=(4, 4, 4), description="cubic cells along each axis")
+    n_cells: Annotated[int, Field(ge=8)] = Field(default=8, description="independent random cells (standard errors)")
+    force_tolerance_eV_per_A: PositiveFloat = Field(default=1e-6, description="largest force of a relaxed cell")
+    mixing_compositions: tuple[Composition, ...] = Field(default=(), description="where to compute mixing enthalpies")
+    n_mixing_cells: Annotated[int, Field(ge=2)] = Field(default=4, description="random cells per mixing composition")
+
+    @field_validator("repeats")
+    @classmethod
+    def _enough_atoms(cls, value: tuple[int, int, int], info) -> tuple[int, int, int]:
+        per_cell = ATOMS_PER_CUBIC_CELL.get(info.data.get("lattice", "bcc"), 2)
+        atoms = per_cell * value[0] * value[1] * value[2]
+        if atoms < MIN_ATOMS:
+            n = 4 if per_cell == 2 else 3
+            while per_cell * n**3 < MIN_ATOMS:
+                n += 1
+            raise refused(f"{atoms} atoms are too few (at least {MIN_ATOMS})", f"write [{n}, {n}, {n}] or more")
+        return value
+
+
+class Rve(Section):
+    """The polycrystal RVE and its homogenisation with periodic boundary conditions."""
+
+    grid: Repeats = Field(default=(32, 32, 32), description="voxels along each axis")
+    n_grains: Annotated[int, Field(ge=2)] = Field(default=24, description="grains (periodic Voronoi cells)")
+    voxel_nm: PositiveFloat = Field(default=3.125, description="voxel edge length")
+    rtol: Annotated[float, Field(gt=0, lt=1e-2)] = Field(default=1e-8, description="relative residual of the solver")
+
+
+class BoundaryConditions(Section):
+    """The comparison of kinematic, periodic and static boundary conditions."""
+
+    grid: Repeats = Field(default=(16, 16, 16), description="voxels along each axis")
+    n_grains: Annotated[int, Field(ge=2)] = Field(default=20, description="grains (periodic Voronoi cells)")
+    rtol: Annotated[float, Field(gt=0, lt=1e-2)] = Field(default=1e-8, description="relative residual of the solver")
+
+
+class Scales(Section):
+    """Lengths of the scale-separation verdict; the RVE's own length is its grid times its voxel."""
+
+    component_length_mm: PositiveFloat = Field(default=1.0, description="length over which the component's load varies")
+    correlation_length_nm: PositiveFloat | None = Field(
+        default=None, description="correlation length of the microstructure; left out, it is measured"
+    )
+    max_rve_to_component: Fraction = Field(default=0.1, description="largest L_RVE/L that counts as separated")
+    max_correlation_to_rve: Fraction = Field(default=0.2, description="largest ξ/L_RVE that counts as separated")
+
+
+class Gradient(Section):
+    """The check of d(homogenised moduli)/d(potential parameters) against finite differences."""
+
+    n_random_directions: NonNegativeInt = Field(default=5, description="random directions beside one per block")
+    relative_steps: Annotated[Increasing, Len(2)] = Field(
+        default=(1e-5, 1e-4), description="finite-difference steps, relative to the parameters' norm"
+    )
+    rtol: PositiveFloat = Field(default=1e-5, description="largest relative difference")
+
+
+class Calibration(Section):
+    """Calibration of the potential on a measured modulus of the polycrystal, beside the reference data."""
+
+    target_shear_GPa: PositiveFloat = Field(description="target shear modulus of the polycrystal")
+    target_uncertainty_GPa: PositiveFloat = Field(description="standard uncertainty of the target")
+    source: Text = Field(description="where the target comes from (author, year, what was measured)")
+    weights: Annotated[tuple[NonNegativeFloat, ...], Len(1)] = Field(
+        default=(0.0, 0.1, 1.0, 10.0), description="weights of the target in the loss, for the trade-off curve"
+    )
+    steps: PositiveInt = Field(default=100, description="most steps per weight")
+    max_held_out_rise: NonNegativeFloat = Field(default=0.05, description="allowed relative rise of the held-out error")
+
+
+class Config(Section):
+    """A study: from reference data to a homogenised modulus and back."""
+
+    name: Name = Field(description="name of the study and of its run folder")
+    seed: NonNegativeInt = Field(default=0, description="seed of every random choice")
+    data: Data
+    fit: Fit = Fit()
+    alloy: Alloy
+    rve: Rve = Rve()
+    boundary_conditions: BoundaryConditions = BoundaryConditions()
+    scales: Scales = Scales()
+    gradient: Gradient = Gradient()
+    calibration: Calibration
