@@ -49,23 +49,30 @@ class Data(Section):
 
 
 class FitWeights(Section):
-    """Weights of the loss: residuals are divided by these scales and squared."""
+    """Expected errors that scale the residuals of the loss: a smaller number weighs more."""
 
-    energy_scale_eV: PositiveFloat = Field(default=0.01, description="energy per atom that counts as one")
-    force_scale_eV_per_A: PositiveFloat = Field(default=0.1, description="force component that counts as one")
-    stress_scale_GPa: PositiveFloat = Field(default=1.0, description="stress component that counts as one")
+    energy_scale_eV: PositiveFloat = Field(default=0.003, description="error of an energy per atom that counts as one")
+    force_scale_eV_per_A: PositiveFloat = Field(default=0.15, description="error of a force component that counts as one")
+    stress_scale_eV: PositiveFloat = Field(
+        default=0.06, description="error of stress times volume per atom that counts as one (0.1 eV is about 1 GPa)"
+    )
 
 
 class Fit(Section):
     """The learnable potential and its fit to the reference data."""
 
     cutoff_A: Annotated[float, Field(gt=2, lt=15)] = Field(default=5.5, description="cut-off radius of the potential")
-    n_radial: Annotated[int, Field(ge=3, le=64)] = Field(default=10, description="radial functions per pair")
-    adam_steps: NonNegativeInt = Field(default=1500, description="first-order steps")
-    adam_learning_rate: PositiveFloat = Field(default=1e-2, description="learning rate of the first-order steps")
-    lbfgs_steps: PositiveInt = Field(default=600, description="most quasi-Newton steps")
-    gradient_tolerance: PositiveFloat = Field(default=1e-4, description="gradient norm at which the fit has converged")
-    held_out_fraction: Fraction = Field(default=0.15, description="part of every group that is not fitted")
+    n_pair_functions: Annotated[int, Field(ge=3, le=64)] = Field(default=12, description="radial functions per pair")
+    n_density_functions: Annotated[int, Field(ge=2, le=32)] = Field(
+        default=6, description="radial functions per electron density"
+    )
+    adam_steps: NonNegativeInt = Field(default=400, description="first-order steps")
+    adam_learning_rate: PositiveFloat = Field(default=2e-2, description="learning rate of the first-order steps")
+    lbfgs_steps: PositiveInt = Field(default=150, description="quasi-Newton steps; Newton steps finish the fit")
+    gradient_rtol: PositiveFloat = Field(
+        default=1e-8, description="gradient norm, relative to its start, at which the fit has converged"
+    )
+    held_out_fraction: Fraction = Field(default=0.18, description="part of every group that is not fitted")
     weights: FitWeights = Field(default=FitWeights(), description="scales of the residuals")
 
 
@@ -77,7 +84,10 @@ class Alloy(Section):
     lattice_guess_A: PositiveFloat = Field(description="first guess of the cubic lattice constant")
     repeats: Repeats = Field(default=(4, 4, 4), description="cubic cells along each axis")
     n_cells: Annotated[int, Field(ge=8)] = Field(default=8, description="independent random cells (standard errors)")
-    force_tolerance_eV_per_A: PositiveFloat = Field(default=1e-6, description="largest force of a relaxed cell")
+    skin_A: PositiveFloat = Field(default=0.8, description="how much closer a pair may come while a cell relaxes")
+    force_tolerance_eV_per_A: PositiveFloat = Field(
+        default=1e-9, description="residual force of a relaxed cell (all atoms together)"
+    )
     mixing_compositions: tuple[Composition, ...] = Field(default=(), description="where to compute mixing enthalpies")
     n_mixing_cells: Annotated[int, Field(ge=2)] = Field(default=4, description="random cells per mixing composition")
 
@@ -101,6 +111,7 @@ class Rve(Section):
     n_grains: Annotated[int, Field(ge=2)] = Field(default=24, description="grains (periodic Voronoi cells)")
     voxel_nm: PositiveFloat = Field(default=3.125, description="voxel edge length")
     rtol: Annotated[float, Field(gt=0, lt=1e-2)] = Field(default=1e-8, description="relative residual of the solver")
+    n_realisations: Annotated[int, Field(ge=2)] = Field(default=4, description="independent polycrystals (scatter)")
 
 
 class BoundaryConditions(Section):
@@ -138,10 +149,10 @@ class Calibration(Section):
     target_shear_GPa: PositiveFloat = Field(description="target shear modulus of the polycrystal")
     target_uncertainty_GPa: PositiveFloat = Field(description="standard uncertainty of the target")
     source: Text = Field(description="where the target comes from (author, year, what was measured)")
-    weights: Annotated[tuple[NonNegativeFloat, ...], Len(1)] = Field(
-        default=(0.0, 0.1, 1.0, 10.0), description="weights of the target in the loss, for the trade-off curve"
+    weights: Annotated[tuple[PositiveFloat, ...], Len(2)] = Field(
+        default=(1.0, 10.0, 100.0, 1000.0), description="weights of the target in the loss, for the trade-off curve"
     )
-    steps: PositiveInt = Field(default=100, description="most steps per weight")
+    steps: PositiveInt = Field(default=12, description="most Gauss-Newton steps per weight")
     max_held_out_rise: NonNegativeFloat = Field(default=0.05, description="allowed relative rise of the held-out error")
 
 

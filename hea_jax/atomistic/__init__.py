@@ -1,0 +1,1 @@
+"""Atomistic scale: neighbours, potentials, fitting, statics."""

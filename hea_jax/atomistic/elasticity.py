@@ -1,0 +1,76 @@
+"""Elastic constants of crystals and random alloys, the non-affine part through ``condense``.
+
+W̄(ε) = min_u E(ε, u)/V₀ gives C = C_Born − ΞᵀH⁻¹Ξ/V₀ (Lemaître & Maloney 2006) as its second derivative; no finite
+differences. The reference state should be stress-free: under stress the second derivative of W in the small
+strain ε is not the stress–strain coefficient (Wallace 1972).
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hea_jax.atomistic.properties import energy
+from hea_jax.atomistic.relaxation import LINEAR
+from hea_jax.core.condense import AbstractProblem, condense, condensed_hessian
+from hea_jax.core.krylov import CG
+from hea_jax.core.minimise import Stationary
+from hea_jax.core.results import Solution, first_failure, require_x64
+from hea_jax.core.tensors import from_mandel
+from hea_jax.core.types import Positions, Stiffness66
+from hea_jax.core.units import EV_PER_A3_TO_GPA
+from hea_jax.records import AbstractPotential, Atoms, Neighbours
+
+
+class AlloyCell(AbstractProblem):
+    """E(ε, u) in eV; x = ε (6,) Mandel, y = u (atom, 3) in Å, added before the cell is strained."""
+
+    potential: AbstractPotential
+    atoms: Atoms
+    pairs: Neighbours
+
+    def energy(self, x, y):
+        F = jnp.eye(3, dtype=y.dtype) + from_mandel(x)
+        return energy(self.potential, self.atoms.displaced(y).deformed(F), self.pairs)
+
+    def project(self, y):
+        return y - jnp.mean(y, axis=0)
+
+
+@eqx.filter_jit
+def elastic_constants(potential: AbstractPotential, atoms: Atoms, pairs: Neighbours, *, linear: CG = LINEAR,
+                      force_tolerance: float = 1e-6) -> Solution:
+    """Relaxed elastic constants: ``Solution(C)`` (6, 6) Mandel in GPa, from six linear solves on the atomic Hessian.
+
+    ``atoms`` must be relaxed and stress-free (``relax``) and carry the derivative of that relaxation where one is
+    wanted; residual forces above ``force_tolerance`` (eV/Å, all atoms together) are ``newton_max_steps``.
+    Differentiable in the potential and in the configuration; usable under ``jit`` and ``vmap``. Other results:
+    ``negative_curvature``, ``tangent_not_converged``. float64 only.
+    """
+    require_x64(potential, atoms)
+    problem = AlloyCell(potential, atoms, pairs)
+    x, still = jnp.zeros(6), jnp.zeros_like(atoms.positions)
+    state = Stationary(atol=force_tolerance).minimise(*jax.lax.stop_gradient((problem, x, still)), linear)
+    hessian = condensed_hessian(problem, x, still, linear=linear)
+    C = hessian.value * (EV_PER_A3_TO_GPA / atoms.volume)
+    return Solution(C, first_failure(state.result, hessian.result), state.stats)
+
+
+@eqx.filter_jit
+def born_constants(potential: AbstractPotential, atoms: Atoms, pairs: Neighbours) -> Stiffness66:
+    """Affine (Born) elastic constants (6, 6) Mandel in GPa: the atoms follow the strain. float64 only."""
+    require_x64(potential, atoms)
+    problem = AlloyCell(potential, atoms, pairs)
+    still = jnp.zeros_like(atoms.positions)
+    hessian = jax.hessian(lambda x: problem.energy(x, still))(jnp.zeros(6))
+    return hessian * (EV_PER_A3_TO_GPA / atoms.volume)
+
+
+def non_affine_displacements(potential: AbstractPotential, atoms: Atoms, pairs: Neighbours, *,
+                             linear: CG = LINEAR) -> Float[Array, "6 atom 3"]:
+    """du*/dε (Å per unit Mandel strain) of a relaxed configuration, one field for each of the six strains."""
+    problem = AlloyCell(potential, atoms, pairs)
+
+    def shifts(x) -> Positions:
+        return condense(problem, x, jnp.zeros_like(atoms.positions), solver=Stationary(), linear=linear).value[1]
+    return jnp.moveaxis(jax.jacfwd(shifts)(jnp.zeros(6)), -1, 0)

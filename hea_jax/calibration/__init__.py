@@ -1,0 +1,1 @@
+"""Calibration across scales: data of several scales in one loss, minimised by gradient."""

@@ -1,0 +1,1 @@
+"""Continuum: constitutive laws, RVE homogenisation on voxel grids, bounds."""

@@ -1,0 +1,1 @@
+"""Hierarchical coupling: scale separation, upscaling, downscaling, and the chain of pure stages."""

@@ -1,0 +1,1 @@
+"""Structures: lattices and random alloys; microstructure generators and descriptors."""
