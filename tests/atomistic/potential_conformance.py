@@ -121,12 +121,13 @@ def check_fused(potential):
         def at(u, cell, p, total=total):
             return total(p, eqx.tree_at(lambda a: a.cell, atoms.displaced(u), cell))
         zero = jnp.zeros_like(v)
-        gradient = jax.grad(at, argnums=(0, 1))(zero, atoms.cell, potential)
-        hessian = jax.jvp(lambda u: jax.grad(at)(u, atoms.cell, potential), (zero,), (v,))[1]
+        gradient = jax.jit(jax.grad(at, argnums=(0, 1)))(zero, atoms.cell, potential)
+        hessian = jax.jit(lambda u, p, at=at: jax.jvp(lambda w: jax.grad(at)(w, atoms.cell, p), (u,), (v,))[1])(
+            zero, potential)
         # Reverse over forward over reverse, also with respect to the parameters.
         curvature = lambda u, cell, p: jnp.sum(v * jax.jvp(lambda w: jax.grad(at)(w, cell, p), (u,), (v,))[1])
-        third = jax.grad(curvature, argnums=(0, 1))(zero, atoms.cell, potential)
-        mixed = eqx.filter_grad(lambda p: curvature(zero, atoms.cell, p))(potential)
+        third = jax.jit(jax.grad(curvature, argnums=(0, 1)))(zero, atoms.cell, potential)
+        mixed = eqx.filter_jit(eqx.filter_grad(lambda p, f=curvature, u=zero: f(u, atoms.cell, p)))(potential)
         answers.append((gradient, hessian, third, mixed))
     for one, other in zip(jax.tree.leaves(answers[0]), jax.tree.leaves(answers[1]), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10 * max(1.0, float(jnp.max(jnp.abs(one)))))

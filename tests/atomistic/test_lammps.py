@@ -9,12 +9,12 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.atomistic import potential_conformance as kit
 
 from hea_jax.atomistic.lammps import LammpsError, lammps_available, lammps_single_point
 from hea_jax.atomistic.neighbours import neighbour_table
 from hea_jax.atomistic.potentials import load_eam, to_setfl, write_setfl
 from hea_jax.records import pair_vectors
+from tests.atomistic import potential_conformance as kit
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "potentials"
 

@@ -5,12 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.atomistic import potential_conformance as kit
 
 from hea_jax.atomistic.neighbours import neighbour_table
 from hea_jax.atomistic.properties import energy, energy_forces_stress, forces, stress
 from hea_jax.records import Atoms
-
+from tests.atomistic import potential_conformance as kit
 
 NAMES = ["LearnableEAM", "TabulatedEAM", "LennardJones", "Morse"]
 
@@ -30,6 +29,7 @@ def test_conformance(potentials, name, check):
     check(potentials[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LearnableEAM", "TabulatedEAM", "Morse"])
 def test_gather_only_derivatives_equal_autodiff(potentials, name):
     kit.check_fused(potentials[name])
@@ -60,7 +60,8 @@ def test_learnable_radial_functions_are_thrice_differentiable():
     potential = kit.learnable_eam()
 
     def radial(which):
-        return lambda r: potential.radial(jnp.full((1, 1), r), jnp.zeros((1, 1), int), jnp.ones((1, 1), int))[which][0, 0]
+        a, b = jnp.zeros((1, 1), int), jnp.ones((1, 1), int)
+        return lambda r: potential.radial(jnp.full((1, 1), r), a, b)[which][0, 0]
 
     for which in (0, 1):
         third = jax.jit(jax.grad(jax.grad(jax.grad(radial(which)))))

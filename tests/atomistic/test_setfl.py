@@ -5,12 +5,12 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.atomistic import potential_conformance as kit
 
 from hea_jax.atomistic.neighbours import neighbour_table
 from hea_jax.atomistic.potentials import SetflError, load_eam, read_setfl, tabulated, to_setfl, write_setfl
 from hea_jax.atomistic.potentials.eam_tabulated import cubic_pieces
 from hea_jax.records import Atoms
+from tests.atomistic import potential_conformance as kit
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,8 @@ def test_wrong_content_is_refused(exported):
 def test_export_says_where_it_ends(learnable, tmp_path):
     """The comment lines carry provenance, the range of densities and the offsets; LAMMPS checks the units."""
     path = tmp_path / "fit.eam.alloy"
-    setfl = to_setfl(learnable, n_r=101, n_rho=101, offsets_eV=[-1.5, 2.0, 0.0, 3.0], provenance="fit\nof today", path=path)
+    setfl = to_setfl(learnable, n_r=101, n_rho=101, offsets_eV=[-1.5, 2.0, 0.0, 3.0], provenance="fit\nof today",
+                     path=path)
     first, second, third = read_setfl(path).comments
     assert "UNITS: metal " in first
     assert "fit of today" in first

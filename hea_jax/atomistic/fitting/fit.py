@@ -47,9 +47,9 @@ def fit(start: FitParameters, packed: PackedFrames, prior: FitPrior, *, settings
     """Minimise ``loss`` from the densities of ``start``; ``report(step, loss)`` is called between jitted chunks.
 
     ``Solution(FitParameters, result, stats)`` with stats ``loss``, ``gradient_norm``, ``start_gradient_norm``,
-    ``relative_gradient``, ``lowest_curvature`` (of the loss, scaled variables; 1 is the prior's own) and ``steps``. Result
-    ``fit_not_converged`` above ``gradient_rtol``, ``non_finite`` on NaN. A fit that was interrupted goes on from any
-    parameters passed as ``start``. A host driver: not for use under ``jit``.
+    ``relative_gradient``, ``lowest_curvature`` (of the loss, scaled variables; 1 is the prior's own) and ``steps``.
+    Result ``fit_not_converged`` above ``gradient_rtol``, ``non_finite`` on NaN. A fit that was interrupted goes on from
+    any parameters passed as ``start``. A host driver: not for use under ``jit``.
     """
     settings = settings or FitSettings()
     require_x64(start)

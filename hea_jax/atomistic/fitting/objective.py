@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
@@ -20,8 +19,8 @@ from hea_jax.core.types import Scalar
 class Ridge:
     """Prior standard deviations about the start of the fit, by block (a smaller one holds tighter).
 
-    ``pair_eV`` is for like pairs about the start, ``cross_eV`` for a mixed pair about the mean of its two like pairs, so
-    that a mixed pair with little data does not wander off. Radial coefficients of order k are held by s/(1 + k²)^½.
+    ``pair_eV`` is for like pairs about the start, ``cross_eV`` for a mixed pair about the mean of its two like pairs:
+    a mixed pair with little data does not wander off. Radial coefficients of order k are held by s/(1 + k²)^½.
     They also fix what data cannot: the scale of the density, and a term linear in ρ against the pair part.
     """
 
@@ -72,8 +71,8 @@ def _relative_to_like_pairs(parameters):
 
 def residuals(parameters: FitParameters, packed: PackedFrames, prior: FitPrior) -> Float[Array, "row"]:
     """All weighted residuals (dimensionless), ridge rows last."""
-    moved, centre = _relative_to_like_pairs(parameters), _relative_to_like_pairs(prior.centre)
-    ridge = [((p - c) / s).ravel() for p, c, s in zip(_leaves(moved), _leaves(centre), _leaves(prior.spread), strict=True)]
+    moved, centre = (_leaves(_relative_to_like_pairs(p)) for p in (parameters, prior.centre))
+    ridge = [((p - c) / s).ravel() for p, c, s in zip(moved, centre, _leaves(prior.spread), strict=True)]
     return jnp.concatenate([data_residuals(parameters, packed), *ridge])
 
 

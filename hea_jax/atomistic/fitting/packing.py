@@ -48,8 +48,8 @@ class FitWeights:
 class PackedFrames(eqx.Module):
     """Features, targets and weights of a set of frames for one radial basis (see module text).
 
-    P pairs of species × K pair functions, B species × M density monomials; ``partner`` (atom, m) lists the distinct atoms
-    of the same frame. Stresses are Mandel 6-vectors (eV/Å³).
+    P pairs of species × K pair functions, B species × M density monomials; ``partner`` (atom, m) lists the distinct
+    atoms of the same frame. Stresses are Mandel 6-vectors (eV/Å³).
     """
 
     pair_energy: Float[Array, "frame PK"]

@@ -35,8 +35,8 @@ class FitModel:
 class FitStudy:
     """A fit with everything needed to judge it or to go on from it.
 
-    ``solution`` as returned by ``fit``; ``training`` and ``held_out`` are packed frames (``held_out`` may be None), with the
-    dataset indices and the error tables that go with them.
+    ``solution`` as returned by ``fit``; ``training`` and ``held_out`` are packed frames (``held_out`` may be None), with
+    the dataset indices and the error tables that go with them.
     """
 
     solution: Solution

@@ -57,7 +57,7 @@ def _pair_species(species, pairs):
 
 
 def _components(positions, cell, pairs):
-    """x, y, z of the pair vectors as three (atom, k) arrays; padding lies beyond every cut-off (as ``pair_vectors``)."""
+    """x, y, z of the pair vectors as three (atom, k) arrays; padding lies beyond every cut-off."""
     shift = pairs.shift.astype(cell.dtype)
     out = []
     for axis in range(3):

@@ -66,7 +66,7 @@ class LearnableEAM(AbstractEAM):
         return -self.embedding_root[species] * root + density * (B + density * (C + density * D))
 
     def core(self, r: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """Repulsive core ``core_eV`` (1 − r/``inner_A``)₊⁴ in eV, the same for every pair; zero in ordinary crystals."""
+        """Repulsive core ``core_eV`` (1 − r/``inner_A``)₊⁴ in eV, one for all pairs; zero in ordinary crystals."""
         return self.core_eV * jnp.maximum(1.0 - r / self.inner_A, 0.0) ** 4
 
     def scaled_distance(self, r: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -75,8 +75,8 @@ class LearnableEAM(AbstractEAM):
 
     def polynomials(self) -> tuple[Float[Array, "k pair"], Float[Array, "m element"]]:
         """Monomial coefficients in t of Q with φ = (1 − t)⁴ Q_ab(t) and ρ = (1 − t)⁴ Q_b(t)."""
-        pair = self.pair @ monomials(self.pair.shape[1]) / 16.0
-        g = self.density @ monomials(self.density.shape[1]) / 4.0
+        pair = self.pair @ jnp.asarray(monomials(self.pair.shape[1]) / 16.0, self.pair.dtype)
+        g = self.density @ jnp.asarray(monomials(self.density.shape[1]) / 4.0, self.density.dtype)
         return pair.T, jax.vmap(lambda q: jnp.convolve(q, q, precision="highest"))(g).T
 
 

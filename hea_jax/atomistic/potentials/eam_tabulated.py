@@ -1,8 +1,8 @@
 """A tabulated EAM, interpolated exactly as LAMMPS' ``pair_eam`` does, so that the two agree to round-off.
 
 F(ρ), ρ(r) and z(r) = r φ(r) are piecewise cubics through the table, with slopes from the five-point difference formula
-(one-sided and three-point at the ends); φ = z/r. Beyond the last density F continues as a straight line; beyond the last
-distance (where a file's cut-off lies further out) ρ and z keep their last value; at the cut-off both end.
+(one-sided and three-point at the ends); φ = z/r. Beyond the last density F continues as a straight line; beyond the
+last distance (where a file's cut-off lies further out) ρ and z keep their last value; at the cut-off both end.
 
 Source: Daw & Baskes 1984; LAMMPS ``pair_eam.cpp``, ``array2spline`` (Plimpton 1995).
 """
@@ -18,10 +18,10 @@ from hea_jax.atomistic.potentials.setfl import Setfl, pair_row, read_setfl
 
 
 class TabulatedEAM(AbstractEAM):
-    """EAM given by tables; build it with ``tabulated`` or ``load_eam``.
+    """EAM given by tables; build it with ``load_eam`` or ``tabulated``.
 
-    Leaves: ``embedding_table`` (element, nrho) in eV, ``density_table`` (element, nr), ``pair_table`` (pair, nr), r φ in
-    eV·Å with rows as in ``pair_row``. Static: ``elements``, ``cutoff`` (Å), spacings ``dr`` (Å) and ``drho``.
+    Leaves: ``embedding_table`` (element, nrho) in eV, ``density_table`` (element, nr), ``pair_table`` (pair, nr), r φ
+    in eV·Å with rows as in ``pair_row``. Static: ``elements``, ``cutoff`` (Å), spacings ``dr`` (Å) and ``drho``.
     Interpolants are C¹: forces are continuous, elastic constants have kinks (LAMMPS' too).
     """
 
@@ -32,6 +32,13 @@ class TabulatedEAM(AbstractEAM):
     cutoff: float = eqx.field(static=True)
     dr: float = eqx.field(static=True)
     drho: float = eqx.field(static=True)
+
+    @classmethod
+    def from_setfl(cls, setfl: Setfl) -> "TabulatedEAM":
+        """The potential of a setfl file's content (eV, Å); elements in the order of the file."""
+        return cls(embedding_table=jnp.asarray(setfl.embedding), density_table=jnp.asarray(setfl.density),
+                   pair_table=jnp.asarray(setfl.pair), elements=setfl.elements, cutoff=float(setfl.cutoff_A),
+                   dr=float(setfl.dr_A), drho=float(setfl.drho))
 
     def radial(self, r, i, j):
         """(φ_ij, ρ_ij, ρ_ji) at distances r (Å); see ``AbstractEAM.radial``. Zero from the cut-off on, by a step."""
@@ -54,9 +61,8 @@ class TabulatedEAM(AbstractEAM):
 
 
 def tabulated(setfl: Setfl) -> TabulatedEAM:
-    """The potential of a setfl file's content (eV, Å); elements in the order of the file."""
-    return TabulatedEAM(jnp.asarray(setfl.embedding), jnp.asarray(setfl.density), jnp.asarray(setfl.pair),
-                        setfl.elements, float(setfl.cutoff_A), float(setfl.dr_A), float(setfl.drho))
+    """``TabulatedEAM.from_setfl`` as a function (eV, Å)."""
+    return TabulatedEAM.from_setfl(setfl)
 
 
 def load_eam(path: str | Path) -> TabulatedEAM:
@@ -75,7 +81,8 @@ def cubic_pieces(table: Float[Array, "row n"]) -> Float[Array, "row interval 4"]
     return jnp.stack([d0 + d1 - 2.0 * rise, 3.0 * rise - 2.0 * d0 - d1, d0, f[:, :-1]], axis=-1)
 
 
-def evaluate(coefficients: Float[Array, "row interval 4"], spacing: float, row, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+def evaluate(coefficients: Float[Array, "row interval 4"], spacing: float, row, x: Float[Array, "*n"]
+             ) -> Float[Array, "*n"]:
     """The cubics of ``row`` at x (same unit as ``spacing``); constant beyond the last interval."""
     count = coefficients.shape[1]
     scaled = x * (1.0 / spacing)

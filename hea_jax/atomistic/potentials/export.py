@@ -1,9 +1,9 @@
 """A learnable EAM as a LAMMPS ``eam.alloy`` table.
 
-The grids are fine enough for 1e-6 eV/atom on strained and displaced alloys (tested). Densities are tabulated up to that of a
-close-packed crystal of the densest species at nearest-neighbour distance ``closest_A``, with a margin; LAMMPS continues F
-as a straight line beyond. Energy offsets per species cannot be in the table (an EAM atom alone has F(0) = 0): they stand
-in the third comment line.
+The grids are fine enough for 1e-6 eV/atom on strained and displaced alloys (tested). Densities are tabulated up to that
+of a close-packed crystal of the densest species at nearest-neighbour distance ``closest_A``, with a margin; LAMMPS
+continues F as a straight line beyond. Energy offsets per species cannot be in the table (an EAM atom alone has
+F(0) = 0): they stand in the third comment line.
 
 Source: Daw, Foiles & Baskes 1993 (the format).
 """
@@ -45,15 +45,16 @@ def to_setfl(potential: LearnableEAM, *, n_r: int = 5001, n_rho: int = 10001, cl
     z = np.stack([r * phi[:, a, b] for a in range(n) for b in range(a + 1)])
     numbers, masses = _element_facts(potential.elements)
     comments = _comments(potential, rho_max, closest, offsets_eV, provenance)
-    setfl = Setfl(potential.elements, rho_max / (n_rho - 1), potential.cutoff / (n_r - 1), potential.cutoff, F, density.T.copy(), z,
-                  numbers, masses, (0.0,) * n, ("bcc",) * n, comments)
+    spacings = rho_max / (n_rho - 1), potential.cutoff / (n_r - 1)
+    setfl = Setfl(potential.elements, *spacings, potential.cutoff, F, density.T.copy(), z, numbers, masses, (0.0,) * n,
+                  ("bcc",) * n, comments)
     if path is not None:
         write_setfl(path, setfl)
     return setfl
 
 
 def largest_density(potential: LearnableEAM, closest_A: float) -> float:
-    """Density at an atom of an fcc crystal with nearest neighbours at ``closest_A`` (Å), of the densest species there."""
+    """Density at an atom of an fcc crystal with neighbours at ``closest_A`` (Å), of the densest species there."""
     half = closest_A / 2**0.5
     reach = int(np.ceil(potential.cutoff / half)) + 1
     grid = np.stack(np.meshgrid(*(np.arange(-reach, reach + 1),) * 3, indexing="ij"), -1).reshape(-1, 3)

@@ -1,6 +1,8 @@
 """Lennard-Jones and Morse pair potentials for several species, cut off smoothly.
 
-    E = ½ Σ_ij f(r_ij) φ_ij(r_ij),   f = 1 below r_on = ``onset_fraction`` r_c, falling to 0 at r_c by the C³ smoothstep 1 − (35s⁴ − 84s⁵ + 70s⁶ − 20s⁷)
+    E = ½ Σ_ij f(r_ij) φ_ij(r_ij),
+
+f = 1 below ``onset_fraction`` r_c, then falling to 0 at r_c by the C³ smoothstep 1 − (35s⁴ − 84s⁵ + 70s⁶ − 20s⁷).
 
 Sources: Jones 1924; Morse 1929 (in the form of Girifalco & Weizer 1959).
 """
@@ -33,7 +35,7 @@ class LennardJones(AbstractPotential):
 
 
 class Morse(AbstractPotential):
-    """φ = D[e^{−2α(r − r₀)} − 2e^{−α(r − r₀)}]; ``depth_eV``, ``alpha_per_A``, ``r0_A`` per pair of species, symmetric."""
+    """φ = D[e^{−2α(r − r₀)} − 2e^{−α(r − r₀)}]; ``depth_eV``, ``alpha_per_A``, ``r0_A`` per species pair, symmetric."""
 
     depth_eV: PairTable
     alpha_per_A: PairTable

@@ -16,7 +16,7 @@ import numpy as np
 
 COMMENT_LINES = 3
 FORTRAN = "correct the entry (Fortran exponents must be written with E, not D)"
-MISPLACED = "either the entry is wrong, or the tables before it are longer or shorter than nrho and nr in line 5 announce"
+MISPLACED = "either the entry is wrong, or the tables before it are not as long as line 5 announces"
 
 
 class SetflError(ValueError):
@@ -131,15 +131,15 @@ class _Reader:
 def read_setfl(path: str | Path) -> Setfl:
     """Read an ``eam.alloy`` file (eV, Å).
 
-    Raises ``FileNotFoundError``, or ``SetflError`` naming file, line, field and remedy: a truncated file, wrong counts, text
-    where a number should be, a species count that differs from the species named, spacings that are not positive. Warns of values beyond the announced count on the last
-    line of a table, which LAMMPS drops, and so does this.
+    Raises ``FileNotFoundError``, or ``SetflError`` naming file, line, field and remedy: a truncated file, wrong counts,
+    text where a number should be, a species count that differs from the species named, spacings that are not positive.
+    Warns of values beyond the announced count on the last line of a table, which LAMMPS drops, and so does this.
     """
     reader = _Reader(Path(path))
     if len(reader.lines) < COMMENT_LINES + 2:
         reader.at = len(reader.lines)
         raise reader.error("a setfl file has three comment lines and two header lines: this one is truncated")
-    comments = tuple(reader.lines[:COMMENT_LINES])
+    comments = (reader.lines[0], reader.lines[1], reader.lines[2])
     reader.at = COMMENT_LINES
     elements = _read_elements(reader)
     nrho, drho, nr, dr, cutoff = _read_grid(reader)
@@ -152,15 +152,15 @@ def read_setfl(path: str | Path) -> Setfl:
     left = [number + 1 for number in range(reader.at, len(reader.lines)) if reader.lines[number].split("#")[0].split()]
     if left:
         reader.at = left[0]
-        raise reader.error(f"text follows the last table: {len(elements)} elements need {len(z)} pair tables and no more; "
+        raise reader.error(f"text follows the last table: {len(elements)} elements need {len(z)} pair tables; "
                            "an eam.fs file (density per pair) is another format")
     if reader.surplus:
         # Published files do this (a value too many in each block); LAMMPS drops it without a word.
-        warnings.warn(f"{path}, line 5 announces nrho={nrho} and nr={nr}, but {len(reader.surplus)} blocks end with more, which "
-                      f"is dropped, as LAMMPS does; the first is {reader.surplus[0]}", stacklevel=2)
+        warnings.warn(f"{path}, line 5 announces nrho={nrho} and nr={nr}, but {len(reader.surplus)} blocks end with "
+                      f"more, which is dropped, as LAMMPS does; the first is {reader.surplus[0]}", stacklevel=2)
     numbers, masses, constants, lattices = (tuple(column) for column in zip(*heads, strict=True))
-    return Setfl(elements, drho, dr, cutoff, np.stack(F), np.stack(rho), np.stack(z), numbers, masses, constants, lattices,
-                 comments)  # type: ignore[arg-type]
+    tables = np.stack(F), np.stack(rho), np.stack(z)
+    return Setfl(elements, drho, dr, cutoff, *tables, numbers, masses, constants, lattices, comments)
 
 
 def _read_elements(reader: _Reader) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ def _read_elements(reader: _Reader) -> tuple[str, ...]:
     count = reader.number(words[0], "the number of elements", int)
     if count != len(words) - 1 or count < 1:
         raise reader.error(f"the number of elements is {count} but {len(words) - 1} symbols follow "
-                           f"({' '.join(words[1:])}): make them agree (funcfl files, for one element, are another format)")
+                           f"({' '.join(words[1:])}): make them agree (a funcfl file is another format)")
     if len(set(words[1:])) != count:
         raise reader.error(f"an element stands twice among {' '.join(words[1:])}: name each once")
     return tuple(words[1:])
@@ -192,8 +192,8 @@ def _read_grid(reader: _Reader) -> tuple[int, float, int, float, float]:
 def _read_head(reader: _Reader, element: str) -> tuple[int, float, float, str]:
     words = reader.next_words(f"atomic number, mass, lattice constant and lattice of {element}")
     if len(words) < 3:
-        raise reader.error(f"the header of {element} should be atomic number, mass, lattice constant and lattice, found "
-                           f"{' '.join(words)!r}: {MISPLACED}")
+        raise reader.error(f"the header of {element} should be atomic number, mass, lattice constant and lattice, "
+                           f"found {' '.join(words)!r}: {MISPLACED}")
     Z = reader.number(words[0], f"atomic number of {element}", int, MISPLACED)
     mass = reader.number(words[1], f"mass of {element}")
     if mass <= 0:
