@@ -28,7 +28,9 @@ def move(tree, direction, step):
 
 def inner(gradient, direction):
     """⟨gradient, direction⟩ of two pytrees of the same structure."""
-    return float(sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)))
+    return float(
+        sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True))
+    )
 
 
 def check_gradient(fn, tree, *, rtol, steps=(1e-4, 1e-5), seeds=(0, 1, 2), name=""):
@@ -46,9 +48,13 @@ def check_gradient(fn, tree, *, rtol, steps=(1e-4, 1e-5), seeds=(0, 1, 2), name=
         reverse = inner(gradient, direction)
         forward = float(pushed(tree, direction))
         np.testing.assert_allclose(forward, reverse, rtol=1e-7, atol=1e-12, err_msg=f"{name}: forward ≠ reverse mode")
-        differences = [float(value(move(tree, direction, h)) - value(move(tree, direction, -h))) / (2 * h) for h in steps]
+        differences = [
+            float(value(move(tree, direction, h)) - value(move(tree, direction, -h))) / (2 * h) for h in steps
+        ]
         errors = [abs(d - reverse) / max(abs(reverse), 1e-300) for d in differences]
-        assert min(errors) <= rtol, f"{name} direction {seed}: autodiff {reverse}, differences {differences} ({errors})"
+        assert min(errors) <= rtol, (
+            f"{name} direction {seed}: autodiff {reverse}, differences {differences} ({errors})"
+        )
         slopes.append(abs(reverse))
     assert max(slopes) > 1e-10, f"{name}: every slope is zero, the check cannot fail"
 

@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom, in a kernel of its own; the assertions inside it are part of the test."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -14,7 +15,9 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 def test_there_are_notebooks_and_each_checks_something():
     assert NOTEBOOKS
     for path in NOTEBOOKS:
-        assert any("assert " in cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"), path.name
+        assert any("assert " in cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"), (
+            path.name
+        )
 
 
 @pytest.mark.slow
@@ -24,12 +27,12 @@ def test_notebook_runs(path, tmp_path):
     # The kernel must be this interpreter, whatever kernels the machine has.
     kernel = tmp_path / "kernels" / "here"
     kernel.mkdir(parents=True)
-    (kernel / "kernel.json").write_text(
-        '{"argv": ["%s", "-m", "ipykernel_launcher", "-f", "{connection_file}"], "display_name": "here", '
-        '"language": "python"}' % sys.executable)
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "here", "language": "python"}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(tmp_path))
-        NotebookClient(notebook, timeout=1200, kernel_name="here", resources={"metadata": {"path": str(FOLDER)}}).execute()
+        where = {"metadata": {"path": str(FOLDER)}}
+        NotebookClient(notebook, timeout=1200, kernel_name="here", resources=where).execute()
     outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
     assert outputs
     assert not [o for o in outputs if o.output_type == "error"]

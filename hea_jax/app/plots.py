@@ -55,8 +55,8 @@ def parity_plots(panels: Sequence[Parity]) -> Any:
 
 def bar_chart(
     labels: Sequence[str],
-    values: Sequence[float],
-    errors: Sequence[float | None],
+    values: Any,
+    errors: Any,
     *,
     ylabel: str,
     references: Mapping[str, float] | None = None,
@@ -82,7 +82,7 @@ def bar_chart(
         return figure
 
 
-def grains_slice(phases: Any, voxel_nm: Sequence[float], *, title: str = "") -> Any:
+def grains_slice(phases: Any, voxel_nm: Any, *, title: str = "") -> Any:
     """A plane of a microstructure, one colour per grain, with the grain boundaries drawn; axes in nm."""
     from matplotlib.colors import ListedColormap
 
@@ -99,7 +99,7 @@ def grains_slice(phases: Any, voxel_nm: Sequence[float], *, title: str = "") -> 
         return figure
 
 
-def field_slice(field: Any, voxel_nm: Sequence[float], *, label: str, title: str = "", centred: bool = False) -> Any:
+def field_slice(field: Any, voxel_nm: Any, *, label: str, title: str = "", centred: bool = False) -> Any:
     """A plane of a field with a colour bar; ``label`` names the quantity with its unit, axes are in nm.
 
     ``centred`` uses a diverging map about zero.
@@ -265,7 +265,7 @@ def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _plane(shape: tuple[int, ...], voxel_nm: Sequence[float], title: str, width: float) -> tuple[Any, Any, Any]:
+def _plane(shape: tuple[int, ...], voxel_nm: Any, title: str, width: float) -> tuple[Any, Any, Any]:
     """Figure, axes and extent (nm) of a picture of a plane."""
     lengths = [n * float(h) for n, h in zip(shape, voxel_nm, strict=True)]
     figure = _figure(width, 4.4)
@@ -287,7 +287,7 @@ def _grain_colours(names: np.ndarray) -> list[Any]:
     return list(hsv_to_rgb(np.stack([hues, saturation, brightness], axis=-1)))
 
 
-def _boundaries(phases: np.ndarray, voxel_nm: Sequence[float]) -> list[tuple[Any, Any]]:
+def _boundaries(phases: np.ndarray, voxel_nm: Any) -> list[tuple[Any, Any]]:
     """Edges between voxels of different grains, as line segments with gaps (nan) in nm."""
     hx, hy = (float(h) for h in voxel_nm)
     i, j = np.nonzero(phases[1:, :] != phases[:-1, :])

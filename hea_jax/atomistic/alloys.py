@@ -38,8 +38,17 @@ class AlloyCells(eqx.Module):
         return self.atoms.positions.shape[0]
 
 
-def alloy_cells(key, compositions, elements: tuple[str, ...], *, lattice_constant_A: float,
-                repeats: tuple[int, int, int], cutoff_A: float, skin_A: float = 0.6, basis=BCC_BASIS) -> AlloyCells:
+def alloy_cells(
+    key,
+    compositions,
+    elements: tuple[str, ...],
+    *,
+    lattice_constant_A: float,
+    repeats: tuple[int, int, int],
+    cutoff_A: float,
+    skin_A: float = 0.6,
+    basis=BCC_BASIS,
+) -> AlloyCells:
     """Random cells, one per row of ``compositions`` (cell, element), with their neighbour table (host-side).
 
     ``skin_A`` must cover the relaxation (checked by ``relax``). Raises ``ValueError`` as ``random_alloys``.
@@ -51,7 +60,7 @@ def alloy_cells(key, compositions, elements: tuple[str, ...], *, lattice_constan
 
 
 class RelaxedCells(eqx.Module):
-    """Relaxed cells: ``atoms`` (leading cell axis), ``energies_eV`` (cell,) per atom, ``lattice_constants_A`` (cell,)."""
+    """Relaxed cells: ``atoms`` (leading cell axis), per-atom ``energies_eV`` and ``lattice_constants_A`` (cell,)."""
 
     atoms: Atoms
     energies_eV: Float[Array, "cell"]
@@ -59,9 +68,11 @@ class RelaxedCells(eqx.Module):
 
 
 @eqx.filter_jit
-def relax_cells(potential: AbstractPotential, cells: AlloyCells, *, solver: AbstractMinimiser = RELAX,
-                linear: CG = LINEAR) -> Solution:
+def relax_cells(
+    potential: AbstractPotential, cells: AlloyCells, *, solver: AbstractMinimiser = RELAX, linear: CG = LINEAR
+) -> Solution:
     """Relax every cell to zero stress: ``Solution(RelaxedCells)``; results per cell as for ``relax``."""
+
     def one(atoms):
         return relax(potential, atoms, cells.pairs, solver=solver, linear=linear)
 
@@ -73,10 +84,14 @@ def relax_cells(potential: AbstractPotential, cells: AlloyCells, *, solver: Abst
 
 
 @eqx.filter_jit
-def cell_stiffness(potential: AbstractPotential, relaxed: Atoms, cells: AlloyCells, *, linear: CG = LINEAR) -> Solution:
+def cell_stiffness(
+    potential: AbstractPotential, relaxed: Atoms, cells: AlloyCells, *, linear: CG = LINEAR
+) -> Solution:
     """Relaxed elastic constants of every cell: ``Solution(C)`` (cell, 6, 6) Mandel in GPa."""
+
     def one(atoms):
         return elastic_constants(potential, atoms, cells.pairs, linear=linear)
+
     return jax.vmap(one)(relaxed)
 
 
@@ -87,8 +102,9 @@ def standard_error(samples: Float[Array, "n *rest"]) -> Float[Array, "*rest"]:
 
 
 @eqx.filter_jit
-def cubic_constants(potential: AbstractPotential, cells: AlloyCells, *, solver: AbstractMinimiser = RELAX,
-                    linear: CG = LINEAR) -> Float[Array, "3"]:
+def cubic_constants(
+    potential: AbstractPotential, cells: AlloyCells, *, solver: AbstractMinimiser = RELAX, linear: CG = LINEAR
+) -> Float[Array, "3"]:
     """Mean relaxed (C11, C12, C44) in GPa over the cells, as one differentiable function of the potential.
 
     Relaxation and tangent solves included. A cell that fails anywhere makes the answer NaN.
@@ -101,8 +117,9 @@ def cubic_constants(potential: AbstractPotential, cells: AlloyCells, *, solver: 
     return factor * jnp.mean(cubic_projection(stiffness.value), axis=0)
 
 
-def mixing_enthalpy(energies_eV: Float[Array, "n"], fractions: Float[Array, "n element"],
-                    pure_eV: Float[Array, "element"]) -> Float[Array, "n"]:
+def mixing_enthalpy(
+    energies_eV: Float[Array, "n"], fractions: Float[Array, "n element"], pure_eV: Float[Array, "element"]
+) -> Float[Array, "n"]:
     """H_mix = E − Σ c_i E_i per atom (eV), of relaxed cells against relaxed pure elements on the same lattice."""
     return energies_eV - fractions @ pure_eV
 

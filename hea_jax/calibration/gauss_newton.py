@@ -49,10 +49,17 @@ class CalibrationPoint:
     gradient_ratio: float
 
 
-def calibrate(residuals: Callable[[Vector], Float[Array, "residual"]],
-              observable: Callable[[Vector], tuple[Float[Array, ""], Vector]], start: Vector, target: Target, *,
-              weight: float, max_steps: int = 8, rtol: float = 1e-3,
-              report: Callable[[int, float, float], None] | None = None) -> Solution:
+def calibrate(
+    residuals: Callable[[Vector], Float[Array, "residual"]],
+    observable: Callable[[Vector], tuple[Float[Array, ""], Vector]],
+    start: Vector,
+    target: Target,
+    *,
+    weight: float,
+    max_steps: int = 8,
+    rtol: float = 1e-3,
+    report: Callable[[int, float, float], None] | None = None,
+) -> Solution:
     """Minimise L_w from ``start``: ``Solution(CalibrationPoint)``. Host driver (a handful of dear steps).
 
     ``residuals(θ)`` and ``observable(θ) -> (m, ∇m)`` are jitted functions of the flat parameters; ``rtol`` ends the

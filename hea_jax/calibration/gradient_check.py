@@ -1,10 +1,13 @@
 """Check of a gradient of the chain against finite differences, direction by direction.
 
 Everything is recomputed (re-relaxed) at the displaced parameters; two step sizes tell truncation from round-off.
+
+Source: Nocedal & Wright 2006, section 8.1 (central differences).
 """
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -40,7 +43,7 @@ class DirectionCheck:
         return float((np.abs(self.slopes) / self.scale).min())
 
 
-def parameter_directions(parameters, *, random: int, seed: int = 0) -> dict[str, object]:
+def parameter_directions(parameters, *, random: int, seed: int = 0) -> dict[str, Any]:
     """Unit directions in the space of an ``eqx.Module``'s floating-point leaves: one in each block (leaf) named after
     its field, and ``random`` over all blocks. Each block is scaled by its own rms, so that a step is relative.
     """
@@ -50,8 +53,9 @@ def parameter_directions(parameters, *, random: int, seed: int = 0) -> dict[str,
     sizes = [float(jnp.sqrt(jnp.mean(leaf**2))) for _, leaf in paths]
 
     def direction(active):
-        noise = [rng.normal(size=leaf.shape) if i in active else np.zeros(leaf.shape)
-                 for i, (_, leaf) in enumerate(paths)]
+        noise = [
+            rng.normal(size=leaf.shape) if i in active else np.zeros(leaf.shape) for i, (_, leaf) in enumerate(paths)
+        ]
         norm = np.sqrt(sum(np.sum(n**2) for n in noise))
         return treedef.unflatten([jnp.asarray(size * n / norm) for size, n in zip(sizes, noise, strict=True)])
 
@@ -61,8 +65,16 @@ def parameter_directions(parameters, *, random: int, seed: int = 0) -> dict[str,
     return out
 
 
-def check_direction(name: str, observable: Callable[[object], Float[Array, "modulus"]], parameters, gradient,
-                    direction, *, steps: tuple[float, ...] = (1e-4, 1e-5), scale=None) -> DirectionCheck:
+def check_direction(
+    name: str,
+    observable: Callable[[Any], Float[Array, "modulus"]],
+    parameters,
+    gradient,
+    direction,
+    *,
+    steps: tuple[float, ...] = (1e-4, 1e-5),
+    scale=None,
+) -> DirectionCheck:
     """Compare ``gradient`` (leading axis: modulus) along ``direction`` with central differences of ``observable``.
 
     ``scale`` (modulus,) is what a slope is compared with (default: the observables' values).

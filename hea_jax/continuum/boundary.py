@@ -165,8 +165,11 @@ class StaticUniform(AbstractBoundary):
         return jnp.pad(field, ((0, 0), *((1, 1),) * 3))
 
     def project(self, y, quadrature):
-        # The three rows of ⟨∇u′⟩ are odd along one axis each, so they are orthogonal to one another and to the rest.
-        for row in _mean_gradient_rows(y.shape[1:], y.dtype):
+        # The three rows of ⟨∇u′⟩ are odd along one axis each, so they are orthogonal to one another and to the mean.
+        rows = _mean_gradient_rows(y.shape[1:], y.dtype)
+        # Twice: boundary forces are mostly constraint forces, and what is left after one pass is no purer than
+        # round-off of them. CG on a homogeneous body would never converge.
+        for row in (*rows, *rows):
             moments = jnp.sum(row * y, axis=(1, 2, 3), keepdims=True)
             y = y - row * (moments / jnp.sum(row * row))
         return y - jnp.mean(y, axis=(1, 2, 3), keepdims=True)

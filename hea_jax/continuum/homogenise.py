@@ -6,6 +6,7 @@ Sources: Hill 1963 (energy condition); Michel, Moulinec & Suquet 1999 (effective
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hea_jax.continuum.boundary import AbstractBoundary, Periodic
 from hea_jax.continuum.grid import weight
@@ -13,12 +14,16 @@ from hea_jax.continuum.laws.hooke import AbstractLinearLaw
 from hea_jax.continuum.rve import RVE, LinearRVE, linear_problem
 from hea_jax.core.condense import condense
 from hea_jax.core.krylov import CG
-from hea_jax.core.minimise import Quadratic
+from hea_jax.core.minimise import Quadratic, Stationary
 from hea_jax.core.results import Solution, first_failure, require_x64, succeeded
 from hea_jax.core.types import Displacements, Mandel6, MandelField, Scalar, Stiffness66
 
 DEFAULT_LINEAR = CG(rtol=1e-8, probe=0)
 """Of a convex problem: no probe for negative curvature (CG itself watches every direction it takes)."""
+
+
+_FOUND = Stationary(atol=np.inf)
+"""Takes y0 for the solution; the solve that found it has judged it."""
 
 
 class Homogenised(eqx.Module):
@@ -66,8 +71,8 @@ def effective_stiffness(rve: RVE, law: AbstractLinearLaw, *, boundary: AbstractB
     theirs and its first derivative costs no further solve. Higher derivatives are right too (the fluctuations
     carry their implicit derivative). ``core.tangent`` gives the same by the general route (tested).
 
-    ``together`` loads are solved in one batch: 6 for throughput on a GPU, 1 to save memory. Eigenstrains do not
-    matter. Differentiable in law and voxel lengths; usable under ``jit`` and ``vmap``. Result and raises as
+    ``together`` loads are solved in one batch: 6 for throughput on a GPU, 1 to save memory. Call it under ``vmap``,
+    not inside ``lax.scan``, where second derivatives are wanted (see the comment below). Eigenstrains do not matter. Differentiable in law and voxel lengths; usable under ``jit`` and ``vmap``. Result and raises as
     ``homogenize``.
     """
     require_x64(rve, law)
@@ -79,10 +84,15 @@ def _effective_stiffness(rve, law, boundary, linear, together):
     problem = linear_problem(rve, law, boundary, eigenstrain=False)
     loads = jnp.eye(6, dtype=rve.voxel.dtype)
 
+    frozen = jax.tree.map(jax.lax.stop_gradient, problem)
+
     def solve(x):
-        sol = condense(problem, x, problem.start(), solver=Quadratic(), linear=linear)
+        sol = condense(frozen, x, frozen.start(), solver=Quadratic(), linear=linear)
         return sol.value[1], sol.result, sol.stats
-    y, result, stats = jax.lax.map(solve, loads, batch_size=together)
+    found, result, stats = jax.lax.map(solve, loads, batch_size=together)
+    # The implicit derivative is attached outside of the loop: JAX drops custom derivative rules in the known part of a
+    # scan, which makes second derivatives (forward over reverse) silently wrong.
+    y = jax.vmap(lambda x, y0: condense(problem, x, y0, solver=_FOUND, linear=linear).value[1])(loads, found)
     C = _stationary_moduli(problem, y)
     result = first_failure(*(jax.tree.map(lambda leaf, i=i: leaf[i], result) for i in range(6)))
     return Solution(_nan_unless(result, C), result, {k: stats[k] for k in ("linear_iterations", "residual")})

@@ -12,6 +12,21 @@ from hea_jax.core.minimise import Newton, Quadratic, Stationary
 from hea_jax.core.results import RESULTS, NumericalFailure, Solution, failure_message, require_x64
 
 __all__ = [
-    "CG", "GMRES", "MINRES", "RESULTS", "AbstractProblem", "AbstractResidualProblem", "Dense", "Newton",
-    "NumericalFailure", "Quadratic", "Solution", "Stationary", "condense", "condensed_hessian", "failure_message", "require_x64", "tangent",
+    "CG",
+    "GMRES",
+    "MINRES",
+    "RESULTS",
+    "AbstractProblem",
+    "AbstractResidualProblem",
+    "Dense",
+    "Newton",
+    "NumericalFailure",
+    "Quadratic",
+    "Solution",
+    "Stationary",
+    "condense",
+    "condensed_hessian",
+    "failure_message",
+    "require_x64",
+    "tangent",
 ]

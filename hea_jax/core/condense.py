@@ -163,7 +163,7 @@ def _solve(problem, x, y, rhs, linear, *, operator=None, transposed=False, rtol=
     precondition = problem.preconditioner(x, y)
     if transposed and not linear.symmetric:
         transpose = jax.linear_transpose(precondition, rhs)
-        precondition = lambda r: transpose(r)[0]  # noqa: E731
+        precondition = lambda r: transpose(r)[0]
     wrapped = projected(base, problem.project, dense=isinstance(linear, Dense))
     return linear.solve(wrapped, problem.project(rhs), lambda r: problem.project(precondition(r)), rtol=rtol)
 
@@ -185,7 +185,8 @@ def _attach_jvp(primals, tangents):
     _, forcing = eqx.filter_jvp(lambda p, x_: p.residual(x_, y), (problem, x), (t_problem, t_x))
     # A part of R that the perturbation does not reach comes back as None.
     leaves, treedef = jax.tree.flatten(y)
-    forcing = [jnp.zeros_like(a) if f is None else f for a, f in zip(leaves, treedef.flatten_up_to(forcing), strict=True)]
+    parts = zip(leaves, treedef.flatten_up_to(forcing), strict=True)
+    forcing = [jnp.zeros_like(a) if f is None else f for a, f in parts]
     return y, _implicit_solve(problem, x, y, tree_scale(-1.0, treedef.unflatten(forcing)), linear)
 
 

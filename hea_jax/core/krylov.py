@@ -183,7 +183,8 @@ class GMRES(AbstractLinearSolver):
         norm_b = tree_norm(rhs)
         target = _tolerance(rtol, self.atol, self.rtol, norm_b)
         x, _ = jax.scipy.sparse.linalg.gmres(
-            operator, rhs, tol=0.0, atol=0.5 * target, restart=self.restart, maxiter=self.max_steps, M=precondition)
+            operator, rhs, tol=0.0, atol=0.5 * target,  # pyright: ignore[reportArgumentType]
+            restart=self.restart, maxiter=self.max_steps, M=precondition)
         # Its info flag does not report convergence; the true residual does.
         residual = tree_norm(tree_axpy(-1.0, operator(x), rhs))
         return LinearSolution(x, residual <= target, jnp.array(False), jnp.array(-1), _relative(residual, norm_b))

@@ -103,7 +103,7 @@ class Newton(AbstractMinimiser):
             # Negative curvature on the very first direction leaves CG at 0: go downhill instead.
             fallback = found.negative_curvature & (tree_norm(found.value) == 0)
             p = tree_where(fallback, precondition(rhs), found.value)
-            y, g, m, ok = self._search(problem, x, s, p, gradient, merit, descends)
+            y, g, m, ok = self._search(problem, s, p, gradient, merit, descends)
             failed = ~found.converged & ~found.negative_curvature & (not linear.definite)
             return {"y": y, "g": g, "merit": m, "norm": tree_norm(g), "step": s["step"] + 1, "stuck": ~ok & ~done,
                     "linear_failed": failed & ~done, "iterations": s["iterations"] + jnp.maximum(found.iterations, 0),
@@ -122,7 +122,7 @@ class Newton(AbstractMinimiser):
         stats = {"steps": s["step"], "linear_iterations": s["iterations"], "residual": s["norm"]}
         return Solution(s["y"], result, stats)
 
-    def _search(self, problem, x, s, p, gradient, merit, descends):
+    def _search(self, problem, s, p, gradient, merit, descends):
         """Backtrack from the full step; near round-off a step that lowers ‖g‖ is good enough."""
         slope = tree_dot(s["g"], p)
 

@@ -79,7 +79,8 @@ def mandel_rotation(rotation: Float[Array, "*batch 3 3"]) -> Float[Array, "*batc
 
 
 def rotate_stiffness(stiffness: Stiffness66, rotation: Float[Array, "*batch 3 3"]) -> Float[Array, "*batch 6 6"]:
-    """Mandel stiffness seen in the sample frame, for an active rotation from crystal to sample axes."""
+    """Mandel stiffness seen in the sample frame (unit of ``stiffness``), for an active rotation from crystal to sample
+    axes."""
     q = mandel_rotation(rotation)
     return jnp.einsum("...mi,ij,...nj->...mn", q, stiffness, q)
 

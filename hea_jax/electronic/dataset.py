@@ -5,7 +5,9 @@ remedy). Inside the package: energies in eV, forces in eV/Å, stress in eV/Å³ 
 """
 
 import dataclasses
+import gzip
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,10 @@ def load_dataset(path: str | Path, keys: DatasetKeys, *, elements: tuple[str, ..
     if not path.exists():
         raise FileNotFoundError(f"dataset {path} does not exist: check the path")
     try:
-        images: Any = ase.io.read(path, index=":", format="extxyz")
+        # Decompressed as a whole: ASE's reader seeks back for every frame, and a gzip stream then starts over.
+        content = path.read_bytes()
+        text = gzip.decompress(content) if path.suffix == ".gz" else content
+        images: Any = ase.io.read(io.StringIO(text.decode()), index=":", format="extxyz")
     except Exception as error:
         raise DatasetError(f"{path}: not readable as extxyz ({type(error).__name__}: {error}): check that the file is "
                            "complete and in extended XYZ format") from error

@@ -21,7 +21,21 @@ from hea_jax.records.scales import (
 )
 
 __all__ = [
-    "AbstractFiniteStrainLaw", "AbstractHistoryLaw", "AbstractLaw", "AbstractPotential", "AbstractSmallStrainLaw",
-    "Atoms", "AtomisticProperties", "EffectiveProperties", "Labelled", "Loading", "Microstructure", "Neighbours",
-    "Provenance", "ReferenceData", "Response", "pair_vectors", "respond",
+    "AbstractFiniteStrainLaw",
+    "AbstractHistoryLaw",
+    "AbstractLaw",
+    "AbstractPotential",
+    "AbstractSmallStrainLaw",
+    "AtomisticProperties",
+    "Atoms",
+    "EffectiveProperties",
+    "Labelled",
+    "Loading",
+    "Microstructure",
+    "Neighbours",
+    "Provenance",
+    "ReferenceData",
+    "Response",
+    "pair_vectors",
+    "respond",
 ]

@@ -14,12 +14,19 @@ from hea_jax.electronic.dataset import shipped_dataset  # noqa: E402
 def main():
     """Fit, print the errors, write the file."""
     dataset = shipped_dataset()
-    study = fit_dataset(dataset, report=lambda step, loss: print(step, float(loss), flush=True) if step % 100 == 0 else None)
+    study = fit_dataset(
+        dataset, report=lambda step, loss: print(step, float(loss), flush=True) if step % 100 == 0 else None
+    )
     print(format_table(study.training_errors), format_table(study.held_out_errors), study.solution.stats, sep="\n")
-    potential_to_json(study.parameters.potential, PATH, offsets_eV=study.parameters.offsets_eV.tolist(),
-                      fitted_to="gpaw_nbmotaw.extxyz", structures=len(dataset),
-                      training=dataclasses.asdict(study.training_errors[-1]),
-                      held_out=dataclasses.asdict(study.held_out_errors[-1]))
+    potential_to_json(
+        study.parameters.potential,
+        PATH,
+        offsets_eV=study.parameters.offsets_eV.tolist(),
+        fitted_to="gpaw_nbmotaw.extxyz",
+        structures=len(dataset),
+        training=dataclasses.asdict(study.training_errors[-1]),
+        held_out=dataclasses.asdict(study.held_out_errors[-1]),
+    )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ def test_relaxed_cells_have_no_force_and_no_stress(relaxed):
         atoms = lane(value.atoms, i)
         assert float(jnp.abs(forces(potential, atoms, batch.pairs)).max()) < 1e-8
         assert float(jnp.abs(stress(potential, atoms, batch.pairs)).max()) * EV_PER_A3_TO_GPA < 1e-8
-        np.testing.assert_allclose(energy(potential, atoms, batch.pairs) / atoms.number, value.energies_eV[i], rtol=1e-12)
+        np.testing.assert_allclose(
+            energy(potential, atoms, batch.pairs) / atoms.number, value.energies_eV[i], rtol=1e-12
+        )
     np.testing.assert_allclose(jnp.linalg.det(value.atoms.cell) / 27, value.lattice_constants_A**3, rtol=1e-12)
 
 
@@ -81,7 +83,9 @@ def test_relaxed_constants_against_relaxed_finite_differences(relaxed):
 def test_relaxation_softens_every_mode(relaxed):
     potential, batch, value = relaxed
     atoms = lane(value.atoms, 0)
-    softening = born_constants(potential, atoms, batch.pairs) - elastic_constants(potential, atoms, batch.pairs).unwrap()
+    softening = (
+        born_constants(potential, atoms, batch.pairs) - elastic_constants(potential, atoms, batch.pairs).unwrap()
+    )
     eigenvalues = np.linalg.eigvalsh(softening)
     assert eigenvalues.min() > -1e-9
     assert eigenvalues.max() > 0.1
@@ -115,14 +119,17 @@ def test_gradient_of_the_constants_in_the_parameters():
     """d(C11, C12, C44)/dθ with everything re-relaxed, against central differences."""
     potential, batch = sensible_potential(), cells(2)
     run = eqx.filter_jit(lambda p: jnp.dot(cubic_constants(p, batch), jnp.array([1.0, -0.5, 2.0])))
-    gradient = eqx.filter_jit(eqx.filter_grad(lambda p: jnp.dot(cubic_constants(p, batch), jnp.array([1.0, -0.5, 2.0]))))(
-        potential)
+    gradient = eqx.filter_jit(
+        eqx.filter_grad(lambda p: jnp.dot(cubic_constants(p, batch), jnp.array([1.0, -0.5, 2.0])))
+    )(potential)
     rng = np.random.default_rng(0)
     for field in ("pair", "density", "embedding_root"):
         block = getattr(potential, field)
         direction = jnp.asarray(rng.normal(size=block.shape)) * jnp.sqrt(jnp.mean(block**2)) / block.size**0.5
         h = 3e-6
-        ends = [run(eqx.tree_at(lambda p, f=field: getattr(p, f), potential, block + s * h * direction)) for s in (1, -1)]
+        ends = [
+            run(eqx.tree_at(lambda p, f=field: getattr(p, f), potential, block + s * h * direction)) for s in (1, -1)
+        ]
         slope = float(jnp.sum(getattr(gradient, field) * direction))
         assert abs(slope) > 1e-3
         np.testing.assert_allclose((ends[0] - ends[1]) / (2 * h), slope, rtol=1e-6, err_msg=field)
@@ -160,4 +167,6 @@ def test_standard_error_and_mixing_enthalpy():
     assert np.isnan(standard_error(samples[:1])).all()
     batch = cells(2, repeats=(2, 2, 2))
     np.testing.assert_allclose(fractions_of(batch.atoms), 0.25)
-    np.testing.assert_allclose(mixing_enthalpy(jnp.array([-5.0]), jnp.array([[0.5, 0.5]]), jnp.array([-4.0, -5.0])), [-0.5])
+    np.testing.assert_allclose(
+        mixing_enthalpy(jnp.array([-5.0]), jnp.array([[0.5, 0.5]]), jnp.array([-4.0, -5.0])), [-0.5]
+    )

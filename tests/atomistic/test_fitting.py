@@ -5,8 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.atomistic import potential_conformance as kit
-from tests.helpers import check_gradient
 
 from hea_jax.atomistic.fitting import (
     FitModel,
@@ -36,6 +34,8 @@ from hea_jax.core import RESULTS
 from hea_jax.core.tensors import from_mandel
 from hea_jax.electronic import Dataset, shipped_dataset
 from hea_jax.records import ReferenceData
+from tests.atomistic import potential_conformance as kit
+from tests.helpers import check_gradient
 
 OFFSETS = jnp.array([-3.0, -2.0, -4.0, -5.0])
 

@@ -43,9 +43,12 @@ def test_nonlinear_observable_reaches_a_stationary_point():
         return 0.5 * jnp.sum(residuals(t) ** 2) + 0.5 * 20.0 * ((value(t) - 1.5) / 0.5) ** 2
 
     start = jnp.linalg.lstsq(A, B)[0]
-    point = calibrate(residuals, jax.jit(jax.value_and_grad(value)), start, Target(1.5, 0.5), weight=20.0, max_steps=60,
-                      rtol=1e-14).unwrap()
-    assert float(jnp.linalg.norm(jax.grad(loss)(point.parameters))) < 1e-4 * float(jnp.linalg.norm(jax.grad(loss)(start)))
+    point = calibrate(
+        residuals, jax.jit(jax.value_and_grad(value)), start, Target(1.5, 0.5), weight=20.0, max_steps=60, rtol=1e-14
+    ).unwrap()
+    assert float(jnp.linalg.norm(jax.grad(loss)(point.parameters))) < 1e-4 * float(
+        jnp.linalg.norm(jax.grad(loss)(start))
+    )
     assert abs(point.error) < abs(float(value(start)) - 1.5)
 
 
@@ -71,7 +74,9 @@ def moduli(p):
 def test_direction_check_passes_a_right_gradient_and_catches_a_wrong_one():
     point = Pair(jnp.array([1.0, 2.0]), jnp.array([0.5, 1.5, 2.5]))
     gradient = jax.jacrev(moduli)(point)
-    rows = [check_direction(name, moduli, point, gradient, d) for name, d in parameter_directions(point, random=3).items()]
+    rows = [
+        check_direction(name, moduli, point, gradient, d) for name, d in parameter_directions(point, random=3).items()
+    ]
     assert [r.name for r in rows] == ["a", "b", "random 1", "random 2", "random 3"]
     assert rows[1].worst < 1e-7
     assert all(r.worst < 1e-7 for r in rows[2:])

@@ -18,8 +18,13 @@ def matrix(n, kind, seed=0):
     return jnp.asarray(out + (0.3 * rng.normal(size=(n, n)) if kind == "general" else 0.0))
 
 
-CASES = [(CG(rtol=1e-12), "definite"), (MINRES(rtol=1e-12), "indefinite"), (MINRES(rtol=1e-12), "definite"),
-         (GMRES(rtol=1e-12), "general"), (Dense(), "general")]
+CASES = [
+    (CG(rtol=1e-12), "definite"),
+    (MINRES(rtol=1e-12), "indefinite"),
+    (MINRES(rtol=1e-12), "definite"),
+    (GMRES(rtol=1e-12), "general"),
+    (Dense(), "general"),
+]
 
 
 @pytest.mark.parametrize(("solver", "kind"), CASES, ids=lambda v: v if isinstance(v, str) else type(v).__name__)
@@ -35,7 +40,9 @@ def test_solves_pytrees_with_a_preconditioner(solver, kind):
     def join(t):
         return jnp.concatenate([t["p"], t["q"].ravel()])
 
-    found = jax.jit(lambda: solver.solve(lambda v: split(a @ join(v)), b, lambda r: split(inverse_diagonal * join(r))))()
+    found = jax.jit(
+        lambda: solver.solve(lambda v: split(a @ join(v)), b, lambda r: split(inverse_diagonal * join(r)))
+    )()
     assert bool(found.converged)
     np.testing.assert_allclose(join(found.value), np.linalg.solve(a, flat), rtol=1e-9, atol=1e-10)
 
@@ -56,8 +63,9 @@ def test_zero_right_hand_side_costs_nothing_and_is_zero(solver):
     assert int(found.iterations) <= 1
 
 
-@pytest.mark.parametrize("solver", [CG(max_steps=3), MINRES(max_steps=3), GMRES(max_steps=1, restart=2)],
-                         ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "solver", [CG(max_steps=3), MINRES(max_steps=3), GMRES(max_steps=1, restart=2)], ids=lambda s: type(s).__name__
+)
 def test_running_out_of_iterations_is_said(solver):
     a = matrix(30, "definite")
     found = solver.solve(lambda v: a @ v, jnp.ones(30), lambda r: r)

@@ -49,7 +49,8 @@ def test_shipped_set(shipped):
 
 def test_shipped_stress_is_positive_in_tension(shipped):
     for element in shipped.elements:
-        compressed, stretched = (shipped.frames[shipped.names.index(f"eos_bcc-{element}-{f}")] for f in ("0.97", "1.03"))
+        names = (f"eos_bcc-{element}-0.97", f"eos_bcc-{element}-1.03")
+        compressed, stretched = (shipped.frames[shipped.names.index(name)] for name in names)
         assert float(jnp.trace(compressed.stress_eV_per_A3)) < 0 < float(jnp.trace(stretched.stress_eV_per_A3))
 
 
@@ -133,7 +134,6 @@ def test_bad_files_and_declarations(tmp_path):
     assert GPAW_NBMOTAW.stress is not None
 
 
-@pytest.mark.slow
 def test_li_2020_loads_and_its_sign_is_right():
     if not LI.exists():
         pytest.skip(f"{LI.name} is not among the files at hand (../shared/data/dft)")

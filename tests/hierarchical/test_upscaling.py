@@ -31,7 +31,9 @@ def test_one_grain_is_the_rotated_crystal():
     single = grains(number=1, grid=(4, 4, 4))
     cubic = jnp.array([340.0, 180.0, 90.0])
     C = polycrystal_stiffness(cubic, single).unwrap()
-    np.testing.assert_allclose(C, rotate_stiffness(cubic_stiffness(*cubic), single.rotations[0]), rtol=1e-10, atol=1e-8)
+    np.testing.assert_allclose(
+        C, rotate_stiffness(cubic_stiffness(*cubic), single.rotations[0]), rtol=1e-10, atol=1e-8
+    )
 
 
 def test_polycrystal_lies_between_reuss_and_voigt_and_its_bulk_modulus_is_exact():
@@ -53,17 +55,30 @@ def test_isotropic_grains_are_transparent():
 
 @pytest.mark.slow
 def test_gradient_of_the_whole_path():
-    """One direction per parameter block and five random ones, all re-relaxed, to 1e-5; every slope above 1e-6 of scale."""
+    """One direction per parameter block and five random ones, all re-relaxed, to 1e-5; no slope below 1e-6."""
     potential, polycrystal = shipped_potential(), grains()
-    cells = alloy_cells(jax.random.key(1), [[0.25] * 4] * 2, potential.elements, lattice_constant_A=3.24,
-                        repeats=(4, 4, 4), cutoff_A=potential.cutoff, skin_A=0.8)
+    cells = alloy_cells(
+        jax.random.key(1),
+        [[0.25] * 4] * 2,
+        potential.elements,
+        lattice_constant_A=3.24,
+        repeats=(4, 4, 4),
+        cutoff_A=potential.cutoff,
+        skin_A=0.8,
+    )
     moduli, gradient = moduli_and_jacobian(potential, cells, polycrystal)
     np.testing.assert_allclose(homogenised_moduli(potential, cells, polycrystal), moduli, rtol=1e-10)
     directions = parameter_directions(potential, random=5)
     assert set(directions) >= {"pair", "density", "embedding_root", "embedding_series"}
     for name, direction in directions.items():
-        check = check_direction(name, lambda p: moduli_and_jacobian(p, cells, polycrystal)[0], potential, gradient,
-                                direction, steps=(1e-4, 1e-3))
+        check = check_direction(
+            name,
+            lambda p: moduli_and_jacobian(p, cells, polycrystal)[0],
+            potential,
+            gradient,
+            direction,
+            steps=(1e-4, 1e-3),
+        )
         assert check.worst <= 1e-5, (name, check)
         assert check.weakest >= 1e-6, (name, check)
 
@@ -72,8 +87,15 @@ def test_gradient_of_the_whole_path():
 def test_gradient_by_the_direct_route_agrees():
     """`jax.grad` of the composed path equals the chain rule cut at the cubic constants."""
     potential, polycrystal = shipped_potential(), grains(grid=(6, 6, 6))
-    cells = alloy_cells(jax.random.key(1), [[0.25] * 4], potential.elements, lattice_constant_A=3.24, repeats=(2, 2, 4),
-                        cutoff_A=potential.cutoff, skin_A=0.8)
+    cells = alloy_cells(
+        jax.random.key(1),
+        [[0.25] * 4],
+        potential.elements,
+        lattice_constant_A=3.24,
+        repeats=(2, 2, 4),
+        cutoff_A=potential.cutoff,
+        skin_A=0.8,
+    )
     direct = eqx.filter_jit(eqx.filter_grad(lambda p: homogenised_moduli(p, cells, polycrystal)[1]))(potential)
     _, rows = moduli_and_jacobian(potential, cells, polycrystal)
     for a, b in zip(jax.tree.leaves(direct), jax.tree.leaves(rows), strict=True):

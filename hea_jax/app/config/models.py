@@ -52,7 +52,9 @@ class FitWeights(Section):
     """Expected errors that scale the residuals of the loss: a smaller number weighs more."""
 
     energy_scale_eV: PositiveFloat = Field(default=0.003, description="error of an energy per atom that counts as one")
-    force_scale_eV_per_A: PositiveFloat = Field(default=0.15, description="error of a force component that counts as one")
+    force_scale_eV_per_A: PositiveFloat = Field(
+        default=0.15, description="error of a force component that counts as one"
+    )
     stress_scale_eV: PositiveFloat = Field(
         default=0.06, description="error of stress times volume per atom that counts as one (0.1 eV is about 1 GPa)"
     )

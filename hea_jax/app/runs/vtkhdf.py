@@ -4,7 +4,7 @@ Source: VTK file formats, "VTKHDF file format", version 2.0 (image data: WholeEx
 arrays in z, y, x order).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from hea_jax.app.runs.units import unit_of
 
 
-def save_image_data(path: Path, fields: Mapping[str, Any], spacing_nm: Sequence[float]) -> None:
+def save_image_data(path: Path, fields: Mapping[str, Any], spacing_nm: Any) -> None:
     """Write voxel fields of one grid as cell data; lengths in nm, units stand in the names of the fields.
 
     A field has shape (x, y[, z]) or, with components first, (c, x, y[, z]) for a vector (c = 3), a symmetric tensor

@@ -30,19 +30,30 @@ def run_export(config, inputs, context):
     exact, _, _ = energy_forces_stress(potential, atoms, pairs)
     table_energy, table_forces, _ = energy_forces_stress(load_eam(path), atoms, pairs)
     table_error = abs(float(table_energy - exact)) / n
-    numbers = {"table_error": Number(table_error * EV_TO_MEV, "meV/atom", None, f"table against fit, {n} displaced atoms")}
+    numbers = {
+        "table_error": Number(table_error * EV_TO_MEV, "meV/atom", None, f"table against fit, {n} displaced atoms")
+    }
     verdicts = [Verdict("table equals the fit", table_error <= TABLE_EV, f"{table_error:.1e} eV/atom")]
-    text = (f"`potential.eam.alloy` holds the potential for LAMMPS. Its interpolated energy is within {table_error:.1e} "
-            "eV/atom of the fit.")
+    text = (
+        f"`potential.eam.alloy` holds the potential for LAMMPS. Its interpolated energy is within {table_error:.1e} "
+        "eV/atom of the fit."
+    )
     available, reason = lammps_available()
     if available:
         peer = lammps_single_point(atoms, path)
         energy_error = abs(peer.energy_eV - float(table_energy)) / n
         force_error = float(np.abs(np.asarray(table_forces) - peer.forces_eV_per_A).max())
-        numbers["lammps_energy_difference"] = Number(energy_error, "eV/atom", None, "our evaluation of the table, LAMMPS")
+        numbers["lammps_energy_difference"] = Number(
+            energy_error, "eV/atom", None, "our evaluation of the table, LAMMPS"
+        )
         numbers["lammps_force_difference"] = Number(force_error, "eV/Å", None, "largest component")
-        verdicts.append(Verdict("LAMMPS agrees", energy_error <= PEER_EV and force_error <= PEER_EV_PER_A,
-                                f"{energy_error:.1e} eV/atom, {force_error:.1e} eV/Å"))
+        verdicts.append(
+            Verdict(
+                "LAMMPS agrees",
+                energy_error <= PEER_EV and force_error <= PEER_EV_PER_A,
+                f"{energy_error:.1e} eV/atom, {force_error:.1e} eV/Å",
+            )
+        )
         text += f" LAMMPS agrees with our evaluation of it to {energy_error:.1e} eV/atom and {force_error:.1e} eV/Å."
     else:
         text += f" LAMMPS was not run: {reason}."

@@ -58,27 +58,44 @@ def run_rve(config, inputs, context):
     total = jnp.sqrt(scatter**2 + atomistic**2)
     mean = jnp.mean(stiffness, axis=0)
     properties = effective_properties(mean, standard_error(stiffness))
-    method = (f"mean of {len(stiffness)} polycrystals of {config.rve.n_grains} grains on {config.rve.grid} voxels, periodic; "
-              "standard error: scatter over polycrystals and over alloy cells")
-    numbers = {"bulk_modulus": Number(float(properties.bulk_GPa), "GPa", float(total[0]), method),
-               "shear_modulus": Number(float(properties.shear_GPa), "GPa", float(total[1]), method),
-               "shear_modulus_scatter": Number(float(scatter[1]), "GPa", None, "standard error over polycrystals alone"),
-               "anisotropy": Number(float(properties.anisotropy), "1", None, "‖C − C_iso‖/‖C‖ of the mean stiffness"),
-               "C_eff": Number(np.asarray(voigt_from_mandel(mean)), "GPa",
-                               np.asarray(voigt_from_mandel(properties.stiffness_stderr_GPa)), method + "; Voigt"),
-               "cg_iterations": Number(max(iterations), "1", None, f"conjugate gradients to {config.rve.rtol:g}")}
+    method = (
+        f"mean of {len(stiffness)} polycrystals of {config.rve.n_grains} grains on {config.rve.grid} voxels, periodic; "
+        "standard error: scatter over polycrystals and over alloy cells"
+    )
+    numbers = {
+        "bulk_modulus": Number(float(properties.bulk_GPa), "GPa", float(total[0]), method),
+        "shear_modulus": Number(float(properties.shear_GPa), "GPa", float(total[1]), method),
+        "shear_modulus_scatter": Number(float(scatter[1]), "GPa", None, "standard error over polycrystals alone"),
+        "anisotropy": Number(float(properties.anisotropy), "1", None, "‖C − C_iso‖/‖C‖ of the mean stiffness"),
+        "C_eff": Number(
+            np.asarray(voigt_from_mandel(mean)),
+            "GPa",
+            np.asarray(voigt_from_mandel(properties.stiffness_stderr_GPa)),
+            method + "; Voigt",
+        ),
+        "cg_iterations": Number(max(iterations), "1", None, f"conjugate gradients to {config.rve.rtol:g}"),
+    }
     figures = _field_figures(config, cubic, linear, context)
-    text = (f"Homogenised moduli K = {float(properties.bulk_GPa):.2f} ± {float(total[0]):.2f} GPa and G = "
-            f"{float(properties.shear_GPa):.2f} ± {float(total[1]):.2f} GPa; {max(iterations)} iterations.")
-    return StageResult({"properties": properties, "moduli_GPa": moduli, "realisations": stiffness}, numbers, (),
-                       (ReportSection("Polycrystal", text, [], figures),), ("bulk_modulus", "shear_modulus"))
+    text = (
+        f"Homogenised moduli K = {float(properties.bulk_GPa):.2f} ± {float(total[0]):.2f} GPa and G = "
+        f"{float(properties.shear_GPa):.2f} ± {float(total[1]):.2f} GPa; {max(iterations)} iterations."
+    )
+    return StageResult(
+        {"properties": properties, "moduli_GPa": moduli, "realisations": stiffness},
+        numbers,
+        (),
+        (ReportSection("Polycrystal", text, [], figures),),
+        ("bulk_modulus", "shear_modulus"),
+    )
 
 
 def _atomistic_error(cubic, covariance):
     """Standard errors of (K, G) from those of C11, C12, C44 (GPa), by the delta method on the self-consistent value."""
+
     def moduli(c):
         bounds = cubic_polycrystal(*c)
         return jnp.stack([bounds.bulk, bounds.self_consistent])
+
     J = jax.jacobian(moduli)(cubic)
     return jnp.sqrt(jnp.einsum("mi,ij,mj->m", J, covariance, J))
 
@@ -89,13 +106,22 @@ def _field_figures(config, cubic, linear, context):
     answer = homogenize(rve_of(record), grain_law(cubic, record.rotations), 0.01 * E11, linear=linear).unwrap()
     phases, voxel = np.asarray(record.phases), np.asarray(record.voxel_nm)
     stress = np.asarray(answer.stress_field)
-    save_image_data(context.path("polycrystal.vtkhdf"),
-                    {"grain": phases, "stress_GPa": stress, "strain": np.asarray(answer.strain_field)}, voxel)
+    save_image_data(
+        context.path("polycrystal.vtkhdf"),
+        {"grain": phases, "stress_GPa": stress, "strain": np.asarray(answer.strain_field)},
+        voxel,
+    )
     deviation = stress[0] - stress[0].mean()
-    return [ReportFigure("grains", "Grains of the first polycrystal, mid-plane.",
-                         grains_slice(phases[:, :, 0], voxel[:2])),
-            ReportFigure("stress", "σ₁₁ less its mean under 1% mean strain ε₁₁, the same plane.",
-                         field_slice(deviation[:, :, 0], voxel[:2], label="σ₁₁ − ⟨σ₁₁⟩ (GPa)", centred=True))]
+    return [
+        ReportFigure(
+            "grains", "Grains of the first polycrystal, mid-plane.", grains_slice(phases[:, :, 0], voxel[:2])
+        ),
+        ReportFigure(
+            "stress",
+            "σ₁₁ less its mean under 1% mean strain ε₁₁, the same plane.",
+            field_slice(deviation[:, :, 0], voxel[:2], label="σ₁₁ − ⟨σ₁₁⟩ (GPa)", centred=True),
+        ),
+    ]
 
 
 def run_boundary(config, inputs, context):
@@ -114,11 +140,17 @@ def run_boundary(config, inputs, context):
         K, G = (float(v) for v in isotropic_projection(stiffness[name]))
         numbers[f"bulk_{name}"] = Number(K, "GPa", None, f"one window of {section.grid} voxels, {name}")
         numbers[f"shear_{name}"] = Number(G, "GPa", None, f"one window of {section.grid} voxels, {name}")
-        numbers[f"hill_mandel_{name}"] = Number(hill[name], "1", None, "⟨σ:ε⟩ against boundary forces times displacements")
+        numbers[f"hill_mandel_{name}"] = Number(
+            hill[name], "1", None, "⟨σ:ε⟩ against boundary forces times displacements"
+        )
     ordered = [placement(stiffness["PBC"], stiffness["SUBC"], stiffness["KUBC"], rtol=ORDER_RTOL)]
     margin = min(float(ordered[0].lower_margin), float(ordered[0].upper_margin))
-    verdicts.append(Verdict("SUBC ≤ PBC ≤ KUBC", bool(ordered[0].inside), f"smallest eigenvalue margin {margin:.3g} GPa"))
-    verdicts.append(Verdict("Hill–Mandel", max(hill.values()) <= 1e-10, f"largest relative residual {max(hill.values()):.1e}"))
+    verdicts.append(
+        Verdict("SUBC ≤ PBC ≤ KUBC", bool(ordered[0].inside), f"smallest eigenvalue margin {margin:.3g} GPa")
+    )
+    verdicts.append(
+        Verdict("Hill–Mandel", max(hill.values()) <= 1e-10, f"largest relative residual {max(hill.values()):.1e}")
+    )
     fractions = phase_fractions(record.phases, section.n_grains)
     upper, lower = voigt(law.stiffness, fractions), reuss(law.stiffness, fractions)
     inside = all(bool(placement(C, lower, upper, rtol=ORDER_RTOL).inside) for C in stiffness.values())
@@ -132,10 +164,23 @@ def run_boundary(config, inputs, context):
 
 def _boundary_section(stiffness, bounds):
     points = {name: float(isotropic_projection(C)[1]) for name, C in stiffness.items()}
-    strip = bounds_strip([Bounds("shear modulus", float(bounds.reuss), float(bounds.hs_lower), float(bounds.hs_upper),
-                                 float(bounds.voigt), points)], unit="GPa")
-    caption = ("One window under static, periodic and kinematic uniform boundary conditions. The bounds are those of the "
-               "untextured polycrystal; a window of few grains may leave them.")
+    strip = bounds_strip(
+        [
+            Bounds(
+                "shear modulus",
+                float(bounds.reuss),
+                float(bounds.hs_lower),
+                float(bounds.hs_upper),
+                float(bounds.voigt),
+                points,
+            )
+        ],
+        unit="GPa",
+    )
+    caption = (
+        "One window under static, periodic and kinematic uniform boundary conditions. The bounds are those of the "
+        "untextured polycrystal; a window of few grains may leave them."
+    )
     rows = [[name, *(f"{float(v):.3f}" for v in isotropic_projection(C))] for name, C in stiffness.items()]
     table = Table(["boundary condition", "K (GPa)", "G (GPa)"], rows, "Apparent moduli of the window")
     return ReportSection("Boundary conditions and bounds", "", [table], [ReportFigure("bounds", caption, strip)])
@@ -146,14 +191,27 @@ def run_scales(config, inputs, context):
     rve_nm = min(config.rve.grid) * config.rve.voxel_nm
     volume = float(np.prod(config.rve.grid)) * config.rve.voxel_nm**3 / config.rve.n_grains
     grain_nm = config.scales.correlation_length_nm or float(np.cbrt(volume))
-    found = separate_scales(component_nm=config.scales.component_length_mm * 1e6, rve_nm=rve_nm, heterogeneity_nm=grain_nm,
-                            max_epsilon=config.scales.max_rve_to_component,
-                            max_heterogeneity=config.scales.max_correlation_to_rve)
+    found = separate_scales(
+        component_nm=config.scales.component_length_mm * 1e6,
+        rve_nm=rve_nm,
+        heterogeneity_nm=grain_nm,
+        max_epsilon=config.scales.max_rve_to_component,
+        max_heterogeneity=config.scales.max_correlation_to_rve,
+    )
     measured = "given" if config.scales.correlation_length_nm else "cube root of the mean grain volume"
-    numbers = {"epsilon": Number(found.epsilon, "1", None, "L_RVE/L"),
-               "heterogeneity_ratio": Number(found.heterogeneity_ratio, "1", None, f"ξ/L_RVE, ξ: {measured}"),
-               "heterogeneity_length": Number(grain_nm, "nm", None, measured),
-               "rve_length": Number(rve_nm, "nm", None, "grid times voxel")}
-    verdict = Verdict("scale separation", found.verdict is Separation.HIERARCHICAL, f"{found.verdict.value}: {found.reason}")
-    return StageResult({"verdict": found.verdict.value}, numbers, (verdict,),
-                       (ReportSection("Scale separation", f"{found.verdict.value}. {found.reason}"),), ())
+    numbers = {
+        "epsilon": Number(found.epsilon, "1", None, "L_RVE/L"),
+        "heterogeneity_ratio": Number(found.heterogeneity_ratio, "1", None, f"ξ/L_RVE, ξ: {measured}"),
+        "heterogeneity_length": Number(grain_nm, "nm", None, measured),
+        "rve_length": Number(rve_nm, "nm", None, "grid times voxel"),
+    }
+    verdict = Verdict(
+        "scale separation", found.verdict is Separation.HIERARCHICAL, f"{found.verdict.value}: {found.reason}"
+    )
+    return StageResult(
+        {"verdict": found.verdict.value},
+        numbers,
+        (verdict,),
+        (ReportSection("Scale separation", f"{found.verdict.value}. {found.reason}"),),
+        (),
+    )

@@ -36,11 +36,22 @@ def load_reference(config, context):
 def fit_inputs(config, dataset):
     """(start, prior, training, held out, training indices, held-out indices) of the configured fit."""
     weights = dataclasses.replace(
-        BCC_WEIGHTS, energy_eV=config.fit.weights.energy_scale_eV,
-        force_eV_per_A=config.fit.weights.force_scale_eV_per_A, stress_eV=config.fit.weights.stress_scale_eV)
-    model = FitModel(pair_functions=config.fit.n_pair_functions, density_functions=config.fit.n_density_functions,
-                     cutoff_A=config.fit.cutoff_A)
-    return prepare_fit(dataset, model=model, weights=weights, held_out_fraction=config.fit.held_out_fraction)
+        BCC_WEIGHTS,
+        energy_eV=config.fit.weights.energy_scale_eV,
+        force_eV_per_A=config.fit.weights.force_scale_eV_per_A,
+        stress_eV=config.fit.weights.stress_scale_eV,
+    )
+    model = FitModel(
+        pair_functions=config.fit.n_pair_functions,
+        density_functions=config.fit.n_density_functions,
+        cutoff_A=config.fit.cutoff_A,
+    )
+    start, prior, training, held_out, inside, outside = prepare_fit(
+        dataset, model=model, weights=weights, held_out_fraction=config.fit.held_out_fraction
+    )
+    if held_out is None:
+        raise ValueError("no structure is held out: every group is too small; give more structures per group")
+    return start, prior, training, held_out, inside, outside
 
 
 def run_data(config, inputs, context):
@@ -49,11 +60,19 @@ def run_data(config, inputs, context):
     sizes = dataset.group_sizes()
     atoms = sum(frame.atoms.number for frame in dataset.frames)
     table = Table(["group", "structures"], list(sizes.items()), "Structures of the reference set")
-    text = f"{len(dataset)} structures, {atoms} atoms, elements {', '.join(dataset.elements)}; from {config.data.source}."
-    numbers = {"structures": Number(len(dataset), "1", method="count", source=config.data.source),
-               "reference_atoms": Number(atoms, "1", method="count", source=config.data.source)}
-    return StageResult({"elements": dataset.elements}, numbers, (), (ReportSection("Reference data", text, [table]),),
-                       ("structures",))
+    elements = ", ".join(dataset.elements)
+    text = f"{len(dataset)} structures, {atoms} atoms, elements {elements}; from {config.data.source}."
+    numbers = {
+        "structures": Number(len(dataset), "1", method="count", source=config.data.source),
+        "reference_atoms": Number(atoms, "1", method="count", source=config.data.source),
+    }
+    return StageResult(
+        {"elements": dataset.elements},
+        numbers,
+        (),
+        (ReportSection("Reference data", text, [table]),),
+        ("structures",),
+    )
 
 
 def run_fit(config, inputs, context):
@@ -63,34 +82,54 @@ def run_fit(config, inputs, context):
     saved = context.restore("parameters", start)
     if saved is not None:
         context.progress("going on from a checkpoint")
-    settings = FitSettings(adam_steps=config.fit.adam_steps, adam_rate=config.fit.adam_learning_rate,
-                           lbfgs_steps=config.fit.lbfgs_steps, gradient_rtol=config.fit.gradient_rtol)
+    settings = FitSettings(
+        adam_steps=config.fit.adam_steps,
+        adam_rate=config.fit.adam_learning_rate,
+        lbfgs_steps=config.fit.lbfgs_steps,
+        gradient_rtol=config.fit.gradient_rtol,
+    )
     total = config.fit.adam_steps + config.fit.lbfgs_steps
-    solution = fit(start, training, prior, settings=settings,
-                   report=lambda step, loss: context.progress(f"loss {float(loss):.1f}", min(step, total), total))
+    solution = fit(
+        start,
+        training,
+        prior,
+        settings=settings,
+        report=lambda step, loss: context.progress(f"loss {float(loss):.1f}", min(step, total), total),
+    )
     parameters = solution.value
     groups = [tuple(dataset.groups[int(i)] for i in part) for part in (inside, outside)]
-    tables = {"training": error_table(parameters, training, groups[0]),
-              "held out": error_table(parameters, held_out, groups[1])}
+    tables = {
+        "training": error_table(parameters, training, groups[0]),
+        "held out": error_table(parameters, held_out, groups[1]),
+    }
     numbers, verdicts = _fit_numbers(solution, tables, config)
-    figure = ReportFigure("parity", "Fitted potential against the reference data; open marks were held out.",
-                          parity_plots(_parity(parameters, training, held_out, groups)))
-    section = ReportSection("Interatomic potential", _fit_text(solution), [_error_table(k, v) for k, v in tables.items()],
-                            [figure])
+    figure = ReportFigure(
+        "parity",
+        "Fitted potential against the reference data; open marks were held out.",
+        parity_plots(_parity(parameters, training, held_out, groups)),
+    )
+    section = ReportSection(
+        "Interatomic potential", _fit_text(solution), [_error_table(k, v) for k, v in tables.items()], [figure]
+    )
     return StageResult({"parameters": parameters}, numbers, verdicts, (section,), ("held_out_energy_rmse",))
 
 
 def _fit_text(solution):
     stats = solution.stats
-    return (f"A learnable EAM fitted to energies, forces and stresses; {int(stats['steps'])} steps. Loss "
-            f"{float(stats['loss']):.2f}; gradient norm {float(stats['gradient_norm']):.3g}, which is "
-            f"{float(stats['relative_gradient']):.2g} of the norm at the start.")
+    return (
+        f"A learnable EAM fitted to energies, forces and stresses; {int(stats['steps'])} steps. Loss "
+        f"{float(stats['loss']):.2f}; gradient norm {float(stats['gradient_norm']):.3g}, which is "
+        f"{float(stats['relative_gradient']):.2g} of the norm at the start."
+    )
 
 
 def _fit_numbers(solution, tables, config):
     numbers = {}
-    units = {"energy": ("energy_rmse_meV", "meV/atom"), "force": ("force_rmse_eV_per_A", "eV/Å"),
-             "stress": ("stress_rmse_GPa", "GPa")}
+    units = {
+        "energy": ("energy_rmse_meV", "meV/atom"),
+        "force": ("force_rmse_eV_per_A", "eV/Å"),
+        "stress": ("stress_rmse_GPa", "GPa"),
+    }
     for part, rows in tables.items():
         for quantity, (field, unit) in units.items():
             for row in rows:
@@ -99,21 +138,29 @@ def _fit_numbers(solution, tables, config):
                     continue
                 suffix = "" if row.group == "all" else f"_{row.group}"
                 numbers[f"{part.replace(' ', '_')}_{quantity}_rmse{suffix}"] = Number(
-                    value, unit, method=f"root-mean-square error over {row.frames} structures", source=config.data.source)
+                    value,
+                    unit,
+                    method=f"root-mean-square error over {row.frames} structures",
+                    source=config.data.source,
+                )
     stats = solution.stats
     numbers["fit_loss"] = Number(float(stats["loss"]), "1", method="half the sum of squared weighted residuals")
     numbers["fit_relative_gradient"] = Number(
-        float(stats["relative_gradient"]), "1", method="gradient norm of the loss over its value at the start")
+        float(stats["relative_gradient"]), "1", method="gradient norm of the loss over its value at the start"
+    )
     message = failure_message(solution.result)
-    verdict = Verdict("fit converged", not message,
-                      message or f"relative gradient norm {float(stats['relative_gradient']):.2g}")
+    verdict = Verdict(
+        "fit converged", not message, message or f"relative gradient norm {float(stats['relative_gradient']):.2g}"
+    )
     return numbers, (verdict,)
 
 
 def _error_table(part, rows):
     columns = ["group", "structures", "energy RMSE (meV/atom)", "force RMSE (eV/Å)", "stress RMSE (GPa)"]
-    body = [[r.group, r.frames, f"{r.energy_rmse_meV:.2f}", f"{r.force_rmse_eV_per_A:.3f}", f"{r.stress_rmse_GPa:.2f}"]
-            for r in rows]
+    body = [
+        [r.group, r.frames, f"{r.energy_rmse_meV:.2f}", f"{r.force_rmse_eV_per_A:.3f}", f"{r.stress_rmse_GPa:.2f}"]
+        for r in rows
+    ]
     return Table(columns, body, f"Errors of the fit by group: {part}")
 
 
@@ -125,12 +172,15 @@ def _parity(parameters, training, held_out, groups):
         counts = np.asarray(packed.counts)
         offset = counts @ np.asarray(parameters.offsets_eV)
         n, labels = counts.sum(1), np.array(labels)
-        columns["energy"].append(((np.asarray(packed.energy_target) - offset) / n, (energy - offset) / n, labels, held))
+        columns["energy"].append(
+            ((np.asarray(packed.energy_target) - offset) / n, (energy - offset) / n, labels, held)
+        )
         per_force = np.repeat(labels[np.asarray(packed.frame)], 3)
         columns["force"].append((np.asarray(packed.force_target).ravel(), forces.ravel(), per_force, held))
         scale = EV_PER_A3_TO_GPA / np.array([1, 1, 1, *[np.sqrt(2)] * 3])
-        columns["stress"].append(((np.asarray(packed.stress_target) * scale).ravel(), (stress * scale).ravel(),
-                                  np.repeat(labels, 6), held))
+        columns["stress"].append(
+            ((np.asarray(packed.stress_target) * scale).ravel(), (stress * scale).ravel(), np.repeat(labels, 6), held)
+        )
     units = {"energy": "eV/atom", "force": "eV/Å", "stress": "GPa"}
     panels = []
     for quantity, parts in columns.items():

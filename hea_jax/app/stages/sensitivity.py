@@ -37,28 +37,56 @@ def run_gradient(config, inputs, context):
     checks = []
     for k, (name, direction) in enumerate(directions.items()):
         context.progress(f"finite differences: {name}", k, len(directions))
-        checks.append(check_direction(name, lambda p: evaluate(p)[0], potential, gradient, direction,
-                                      steps=config.gradient.relative_steps))
+        checks.append(
+            check_direction(
+                name, lambda p: evaluate(p)[0], potential, gradient, direction, steps=config.gradient.relative_steps
+            )
+        )
     worst, weakest = max(c.worst for c in checks), min(c.weakest for c in checks)
-    norms = {jax.tree_util.keystr(p).lstrip("."): np.sqrt(np.sum(np.asarray(g) ** 2, axis=tuple(range(1, g.ndim))))
-             for p, g in jax.tree_util.tree_flatten_with_path(gradient)[0]}
+    norms = {
+        jax.tree_util.keystr(p).lstrip("."): np.sqrt(np.sum(np.asarray(g) ** 2, axis=tuple(range(1, g.ndim))))
+        for p, g in jax.tree_util.tree_flatten_with_path(gradient)[0]
+    }
     method = "reverse mode through RVE, elastic constants and relaxation"
-    numbers = {"gradient_error": Number(worst, "1", None, "largest relative difference from central differences, the better "
-                                        "of two steps"),
-               "gradient_weakest": Number(weakest, "1", None, "smallest |slope| over the modulus")}
+    numbers = {
+        "gradient_error": Number(
+            worst, "1", None, "largest relative difference from central differences, the better of two steps"
+        ),
+        "gradient_weakest": Number(weakest, "1", None, "smallest |slope| over the modulus"),
+    }
     for block, norm in norms.items():
-        numbers[f"dK_d_{block}"] = Number(float(norm[0]), "GPa per parameter unit", None, "norm over the block; " + method)
-        numbers[f"dG_d_{block}"] = Number(float(norm[1]), "GPa per parameter unit", None, "norm over the block; " + method)
-    verdicts = (Verdict("gradient equals finite differences", worst <= config.gradient.rtol,
-                        f"largest relative difference {worst:.1e} over {len(checks)} directions"),
-                Verdict("every direction matters", weakest >= WEAKEST, f"smallest slope {weakest:.1e} of the modulus"))
-    rows = [[c.name, f"{c.slopes[0]:.6g}", f"{c.slopes[1]:.6g}", *(f"{e.max():.1e}" for e in c.relative_errors)]
-            for c in checks]
+        numbers[f"dK_d_{block}"] = Number(
+            float(norm[0]), "GPa per parameter unit", None, "norm over the block; " + method
+        )
+        numbers[f"dG_d_{block}"] = Number(
+            float(norm[1]), "GPa per parameter unit", None, "norm over the block; " + method
+        )
+    verdicts = (
+        Verdict(
+            "gradient equals finite differences",
+            worst <= config.gradient.rtol,
+            f"largest relative difference {worst:.1e} over {len(checks)} directions",
+        ),
+        Verdict("every direction matters", weakest >= WEAKEST, f"smallest slope {weakest:.1e} of the modulus"),
+    )
+    rows = [
+        [c.name, f"{c.slopes[0]:.6g}", f"{c.slopes[1]:.6g}", *(f"{e.max():.1e}" for e in c.relative_errors)]
+        for c in checks
+    ]
     columns = ["direction", "dK (GPa)", "dG (GPa)", *(f"error at h = {h:g}" for h in config.gradient.relative_steps)]
-    table = Table(columns, rows, "Slopes along unit directions (scaled by the parameters' rms) and their relative "
-                  "difference from central differences, everything re-relaxed")
-    return StageResult({"moduli_GPa": moduli, "gradient": gradient}, numbers, verdicts,
-                       (ReportSection("Gradient of the path", "", [table]),), ("gradient_error",))
+    table = Table(
+        columns,
+        rows,
+        "Slopes along unit directions (scaled by the parameters' rms) and their relative "
+        "difference from central differences, everything re-relaxed",
+    )
+    return StageResult(
+        {"moduli_GPa": moduli, "gradient": gradient},
+        numbers,
+        verdicts,
+        (ReportSection("Gradient of the path", "", [table]),),
+        ("gradient_error",),
+    )
 
 
 def run_calibration(config, inputs, context):
@@ -103,12 +131,33 @@ def run_calibration(config, inputs, context):
     groups = tuple(dataset.groups[int(i)] for i in outside)
     tables = [error_table(unflatten(t_), held_out, groups)[-1] for t_ in (theta, points[chosen].parameters)]
     result = {"parameters": unflatten(points[chosen].parameters)}
-    numbers = _calibration_numbers(config, start, points[chosen], rises[chosen], falls[chosen], tables, first_gradient)
-    verdicts = (Verdict("target error falls tenfold", falls[chosen] >= 10, f"{falls[chosen]:.1f} times smaller"),
-                Verdict("held-out error keeps", rises[chosen] <= config.calibration.max_held_out_rise,
-                        f"weighted held-out error changes by {100 * rises[chosen]:+.2f}%"))
+    numbers = _calibration_numbers(
+        config,
+        points[chosen],
+        tables,
+        start=start,
+        rise=rises[chosen],
+        fall=falls[chosen],
+        first_gradient=first_gradient,
+    )
+    verdicts = (
+        Verdict("target error falls tenfold", falls[chosen] >= 10, f"{falls[chosen]:.1f} times smaller"),
+        Verdict(
+            "held-out error keeps",
+            rises[chosen] <= config.calibration.max_held_out_rise,
+            _rise_text(rises[chosen], tables),
+        ),
+    )
     section = _calibration_section(config, initial, points, rises, chosen)
     return StageResult(result, numbers, verdicts, (section,), ("calibrated_shear_modulus",))
+
+
+def _rise_text(rise, tables):
+    """The change of the held-out error, weighted as in the loss, and of its parts."""
+    fields = {"energy": "energy_rmse_meV", "force": "force_rmse_eV_per_A", "stress": "stress_rmse_GPa"}
+    parts = {name: getattr(tables[1], field) / getattr(tables[0], field) - 1 for name, field in fields.items()}
+    listed = ", ".join(f"{name} {100 * change:+.1f}%" for name, change in parts.items())
+    return f"weighted held-out error changes by {100 * rise:+.2f}% (root-mean-square errors: {listed})"
 
 
 def _choose(rises, falls, limit):
@@ -120,21 +169,34 @@ def _choose(rises, falls, limit):
     return max(allowed, key=lambda k: falls[k])
 
 
-def _calibration_numbers(config, start, point, rise, fall, tables, first_gradient):
+def _calibration_numbers(config, point, tables, *, start, rise, fall, first_gradient):
     source = config.calibration.source
     numbers = {
-        "target_shear_modulus": Number(config.calibration.target_shear_GPa, "GPa", config.calibration.target_uncertainty_GPa,
-                                       "given in the configuration", source),
+        "target_shear_modulus": Number(
+            config.calibration.target_shear_GPa,
+            "GPa",
+            config.calibration.target_uncertainty_GPa,
+            "given in the configuration",
+            source,
+        ),
         "shear_modulus_of_the_fit": Number(start, "GPa", None, "polycrystal of the DFT fit, first realisation"),
-        "fit_gradient_norm": Number(first_gradient, "1", None, "‖∇ loss‖ of the DFT fit from which calibration starts"),
-        "calibrated_shear_modulus": Number(point.observable, "GPa", None, "after calibration, same cells and polycrystal"),
+        "fit_gradient_norm": Number(
+            first_gradient, "1", None, "‖∇ loss‖ of the DFT fit from which calibration starts"
+        ),
+        "calibrated_shear_modulus": Number(
+            point.observable, "GPa", None, "after calibration, same cells and polycrystal"
+        ),
         "target_error_ratio": Number(fall, "1", None, "error of the target before over after"),
         "held_out_rise": Number(rise, "1", None, "relative change of the weighted held-out error"),
         "calibration_weight": Number(point.weight, "1", None, "weight of the target in the loss"),
     }
     for name, row in zip(("before", "after"), tables, strict=True):
-        numbers[f"held_out_energy_rmse_{name}"] = Number(row.energy_rmse_meV, "meV/atom", None, "all held-out structures")
-        numbers[f"held_out_force_rmse_{name}"] = Number(row.force_rmse_eV_per_A, "eV/Å", None, "all held-out structures")
+        numbers[f"held_out_energy_rmse_{name}"] = Number(
+            row.energy_rmse_meV, "meV/atom", None, "all held-out structures"
+        )
+        numbers[f"held_out_force_rmse_{name}"] = Number(
+            row.force_rmse_eV_per_A, "eV/Å", None, "all held-out structures"
+        )
         numbers[f"held_out_stress_rmse_{name}"] = Number(row.stress_rmse_GPa, "GPa", None, "all held-out structures")
     return numbers
 
@@ -143,12 +205,25 @@ def _calibration_section(config, initial, points, rises, chosen):
     x = [0.0, *(100 * rise for rise in rises)]
     y = [abs(initial), *(abs(p.error) for p in points)]
     labels = ["DFT fit", *(f"{p.weight:g}" for p in points)]
-    figure = trade_off(x, y, labels, xlabel="change of the held-out error (%)", ylabel="error of the target modulus (GPa)",
-                       chosen=chosen + 1, limit=100 * config.calibration.max_held_out_rise)
-    rows = [[f"{p.weight:g}", f"{p.observable:.3f}", f"{p.error:+.3f}", f"{100 * r:+.2f}", p.steps]
-            for p, r in zip(points, rises, strict=True)]
-    table = Table(["weight", "G (GPa)", "G − target (GPa)", "held-out error (%)", "steps"], rows, "Trade-off over weights")
-    text = (f"Target: G = {config.calibration.target_shear_GPa} ± {config.calibration.target_uncertainty_GPa} GPa. "
-            f"{config.calibration.source}")
+    figure = trade_off(
+        x,
+        y,
+        labels,
+        xlabel="change of the held-out error (%)",
+        ylabel="error of the target modulus (GPa)",
+        chosen=chosen + 1,
+        limit=100 * config.calibration.max_held_out_rise,
+    )
+    rows = [
+        [f"{p.weight:g}", f"{p.observable:.3f}", f"{p.error:+.3f}", f"{100 * r:+.2f}", p.steps]
+        for p, r in zip(points, rises, strict=True)
+    ]
+    table = Table(
+        ["weight", "G (GPa)", "G − target (GPa)", "held-out error (%)", "steps"], rows, "Trade-off over weights"
+    )
+    text = (
+        f"Target: G = {config.calibration.target_shear_GPa} ± {config.calibration.target_uncertainty_GPa} GPa. "
+        f"{config.calibration.source}"
+    )
     caption = "Error of the target modulus against the change of the held-out DFT error; labels are weights."
     return ReportSection("Calibration", text, [table], [ReportFigure("trade_off", caption, figure)])

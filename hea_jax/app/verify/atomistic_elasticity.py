@@ -18,7 +18,10 @@ from hea_jax.core.tensors import cubic_projection, to_mandel
 from hea_jax.core.units import EV_PER_A3_TO_GPA
 
 LEMAITRE = "Lemaître & Maloney 2006 (C_Born − ΞᵀH⁻¹Ξ/V); reference: relaxed finite differences of the stress"
-ZHOU = "independent code, 256-atom random MoTaW, Zhou, Johnson & Wadley 2004 EAM: Born 395.2/184.6/117.8, relaxed 389.1/183.1/116.6"
+ZHOU = (
+    "independent code, 256-atom random MoTaW, Zhou, Johnson & Wadley 2004 EAM: Born 395.2/184.6/117.8, relaxed "
+    "389.1/183.1/116.6"
+)
 ZHOU_FILE = Path(__file__).parents[2] / "data" / "MoTaW_Zhou2004.eam.alloy"
 
 
@@ -27,8 +30,15 @@ def random_cell(potential, lattice_constant_A, repeats):
     number = 2 * repeats[0] * repeats[1] * repeats[2]
     n = len(potential.elements)
     share = [(number // n + (k < number % n)) / number for k in range(n)]
-    cells = alloy_cells(jax.random.key(5), [share], potential.elements, lattice_constant_A=lattice_constant_A,
-                        repeats=repeats, cutoff_A=potential.cutoff, skin_A=0.6)
+    cells = alloy_cells(
+        jax.random.key(5),
+        [share],
+        potential.elements,
+        lattice_constant_A=lattice_constant_A,
+        repeats=repeats,
+        cutoff_A=potential.cutoff,
+        skin_A=0.6,
+    )
     first = jax.tree.map(lambda a: a[0], cells.atoms)
     return relax(potential, first, cells.pairs).unwrap()[1], cells.pairs
 
@@ -50,7 +60,9 @@ def relaxed_against_differences() -> list[Check]:
     checks = []
     for name, m, n, factor in (("C11", 0, 0, 1), ("C12", 1, 0, 1), ("C44", 3, 3, 2)):
         reference = float(columns[n][m]) * EV_PER_A3_TO_GPA / factor
-        checks.append(Check(f"relaxed {name}, 256 random atoms", float(C[m, n]) / factor, reference, "GPa", 0.01, LEMAITRE))
+        checks.append(
+            Check(f"relaxed {name}, 256 random atoms", float(C[m, n]) / factor, reference, "GPa", 0.01, LEMAITRE)
+        )
     return checks
 
 
@@ -61,11 +73,15 @@ def softening_of_motaw() -> list[Check]:
     relaxed = cubic_projection(elastic_constants(potential, atoms, pairs).unwrap())
     ratio = relaxed / cubic_projection(born_constants(potential, atoms, pairs))
     published = (389.1 / 395.2, 183.1 / 184.6, 116.6 / 117.8)
-    return [Check(f"MoTaW relaxed/Born {name}", float(r), p, "1", 0.005, ZHOU)
-            for name, r, p in zip(("C11", "C12", "C44"), ratio, published, strict=True)]
+    return [
+        Check(f"MoTaW relaxed/Born {name}", float(r), p, "1", 0.005, ZHOU)
+        for name, r, p in zip(("C11", "C12", "C44"), ratio, published, strict=True)
+    ]
 
 
 def cases() -> list[Case]:
     """The cases of this module."""
-    return [Case("atomistic", "relaxed elastic constants", relaxed_against_differences),
-            Case("atomistic", "non-affine softening of MoTaW", softening_of_motaw)]
+    return [
+        Case("atomistic", "relaxed elastic constants", relaxed_against_differences),
+        Case("atomistic", "non-affine softening of MoTaW", softening_of_motaw),
+    ]

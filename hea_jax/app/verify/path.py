@@ -17,15 +17,28 @@ SOURCE = "central differences with every cell re-relaxed, the better of two step
 def gradient_of_the_path() -> list[Check]:
     """d(K, G)/dθ from potential to polycrystal: 8 cells of 128 atoms, 24 grains on 32³ voxels."""
     potential = shipped_potential()
-    cells = alloy_cells(jax.random.key(1), [[0.25] * 4] * 8, potential.elements, lattice_constant_A=3.24,
-                        repeats=(4, 4, 4), cutoff_A=potential.cutoff, skin_A=0.8)
+    cells = alloy_cells(
+        jax.random.key(1),
+        [[0.25] * 4] * 8,
+        potential.elements,
+        lattice_constant_A=3.24,
+        repeats=(4, 4, 4),
+        cutoff_A=potential.cutoff,
+        skin_A=0.8,
+    )
     record = voronoi_polycrystal(jax.random.key(2), grains=24, grid=(32, 32, 32), voxel_nm=3.125)
     grains = Polycrystal(rve_of(record), record.rotations)
     _, gradient = moduli_and_jacobian(potential, cells, grains)
     checks = []
     for name, direction in parameter_directions(potential, random=5).items():
-        check = check_direction(name, lambda p: moduli_and_jacobian(p, cells, grains)[0], potential, gradient, direction,
-                                steps=(1e-4, 1e-3))
+        check = check_direction(
+            name,
+            lambda p: moduli_and_jacobian(p, cells, grains)[0],
+            potential,
+            gradient,
+            direction,
+            steps=(1e-4, 1e-3),
+        )
         best = np.take_along_axis(check.differences, check.relative_errors.argmin(axis=0)[None], axis=0)[0]
         for k, modulus in enumerate("KG"):
             slope, scale = float(check.slopes[k]), float(check.scale[k])

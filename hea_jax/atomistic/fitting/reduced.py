@@ -103,4 +103,5 @@ def _positions(parameters: FitParameters):
         lambda q: (q.potential.pair, q.potential.density, q.potential.embedding_root, q.potential.embedding_series,
                    q.offsets_eV), parameters, tuple(np.full(block.shape, float(n)) for n, block in enumerate(blocks)))
     kind = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(eqx.filter(labelled, eqx.is_inexact_array_like))])
-    return tuple(np.flatnonzero(np.isin(kind, block)) for block in ((0, 4), (2, 3), (1,)))
+    fixed, embedding, density = (np.flatnonzero(np.isin(kind, block)) for block in ((0, 4), (2, 3), (1,)))
+    return fixed, embedding, density

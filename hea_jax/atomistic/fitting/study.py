@@ -35,7 +35,7 @@ class FitModel:
 class FitStudy:
     """A fit with everything needed to judge it or to go on from it.
 
-    ``solution`` as returned by ``fit``; ``training`` and ``held_out`` are packed frames (``held_out`` may be None), with
+    ``solution`` as returned by ``fit``; ``training`` and ``held_out`` (None if empty) are packed frames, with
     the dataset indices and the error tables that go with them.
     """
 

@@ -36,8 +36,10 @@ def potential_from_json(path: str | Path) -> LearnableEAM:
     broken = [name for name, value in leaves.items() if not np.isfinite(value).all()]
     if broken:
         raise ValueError(f"{path}: {', '.join(broken)} hold values that are not finite: write the file again")
-    static = {name: content[name] for name in STATIC} | {"elements": tuple(content["elements"])}
-    return LearnableEAM(**{name: jnp.asarray(value) for name, value in leaves.items()}, **static)
+    pair, density, root, series = (jnp.asarray(leaves[name]) for name in LEAVES)
+    cutoff, inner, core, rho0 = (float(content[name]) for name in STATIC[1:])
+    return LearnableEAM(pair=pair, density=density, embedding_root=root, embedding_series=series, elements=tuple(content["elements"]),
+                        cutoff=cutoff, inner_A=inner, core_eV=core, rho0=rho0)
 
 
 def potential_to_json(potential: LearnableEAM, path: str | Path, **facts) -> None:
