@@ -27,6 +27,8 @@ def configure_jax() -> None:
         "jax_compilation_cache_dir": str(cache_folder()),
         "jax_persistent_cache_min_compile_time_secs": 0.5,
     }
+    # XLA reports scheduling hints of its own compiler as unknown machine features whenever it loads a cached program.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "jax" not in sys.modules:
         for name, value in settings.items():
             os.environ.setdefault(name.upper(), str(value))

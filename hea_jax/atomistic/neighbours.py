@@ -4,6 +4,8 @@ Wrapped positions and their periodic images go into a k-d tree, so that a cell m
 cut-off (an atom then meets several images of a neighbour, and of itself). ``skin_exceeded`` says, inside
 ``jit``, when a table may have lost a pair: it bounds the shortening of a pair distance in Cartesian space,
 strain of the cell included.
+
+Source: Verlet 1967 (neighbour lists with a skin); Maneewongvatana & Mount 1999 (the k-d tree of SciPy).
 """
 
 import math

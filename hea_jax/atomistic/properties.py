@@ -1,6 +1,8 @@
 """Energy, forces and stress of a configuration: thin verbs over any potential.
 
 All are pure JAX, usable under ``jit``, ``vmap`` and ``grad`` (to any order, also with respect to the potential).
+
+Source: Nielsen & Martin 1985 (stress as the strain derivative of the energy).
 """
 
 import jax

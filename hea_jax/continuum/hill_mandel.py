@@ -30,7 +30,8 @@ def hill_mandel(rve: RVE, law: AbstractLinearLaw, strain: Mandel6, displacement:
                 boundary: AbstractBoundary) -> HillMandel:
     """Compare ⟨σ:ε⟩ with the work of boundary nodal forces on boundary displacements.
 
-    ``strain`` (6,) Mandel and ``displacement`` the fluctuation that ``homogenize`` returned for ``boundary``. The
+    ``strain`` (6,) Mandel and ``displacement`` the fluctuation that ``homogenize`` returned for ``boundary``, in the
+    unit of the voxel lengths. The
     forces are those of the body cut free, so interior nodes contribute nothing only if they are in equilibrium.
     Eigenstrains are left out.
     """

@@ -71,8 +71,9 @@ def effective_stiffness(rve: RVE, law: AbstractLinearLaw, *, boundary: AbstractB
     theirs and its first derivative costs no further solve. Higher derivatives are right too (the fluctuations
     carry their implicit derivative). ``core.tangent`` gives the same by the general route (tested).
 
-    ``together`` loads are solved in one batch: 6 for throughput on a GPU, 1 to save memory. Call it under ``vmap``,
-    not inside ``lax.scan``, where second derivatives are wanted (see the comment below). Eigenstrains do not matter. Differentiable in law and voxel lengths; usable under ``jit`` and ``vmap``. Result and raises as
+    ``together`` loads are solved in one batch: 6 for throughput on a GPU, 1 to save memory. Eigenstrains do not
+    matter. Differentiable in law and voxel lengths; usable under ``jit`` and ``vmap``. Where second derivatives are
+    wanted, batch it by ``vmap``, not inside ``lax.scan`` (see the comment in the code). Result and raises as
     ``homogenize``.
     """
     require_x64(rve, law)

@@ -2,6 +2,8 @@
 
 A file that breaks its declaration is refused with one error that lists everything found wrong (file, frame, field,
 remedy). Inside the package: energies in eV, forces in eV/Å, stress in eV/Å³ and positive in tension.
+
+Source: Larsen et al. 2017 (ASE, whose reader of extended XYZ is used).
 """
 
 import dataclasses

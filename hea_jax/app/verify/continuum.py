@@ -42,12 +42,11 @@ def _sphere(contrast: float, moduli: tuple[float, float, float], iterations: tup
     sol = effective_stiffness(rve_of(cubic_sphere((32,) * 3)), _two_phase(contrast), linear=REFERENCE)
     C, counts = voigt_from_mandel(sol.unwrap()), sol.stats["linear_iterations"]
     name = f"sphere 32³ HEX8, contrast {contrast:g}"
-    rows = [(f"{name}, C11", float(C[0, 0]), moduli[0], "GPa", 1.5e-6),
-            (f"{name}, C12", float(C[0, 1]), moduli[1], "GPa", 1.5e-6),
-            (f"{name}, C44", float(C[3, 3]), moduli[2], "GPa", 1e-5),
-            (f"{name}, CG iterations for E11", float(counts[0]), iterations[0], "iterations", 0),
-            (f"{name}, CG iterations for shear", float(counts[3]), iterations[1], "iterations", 0)]
-    return [Check(*row, FANS) for row in rows]
+    return [Check(f"{name}, C11", float(C[0, 0]), moduli[0], "GPa", 1.5e-6, FANS),
+            Check(f"{name}, C12", float(C[0, 1]), moduli[1], "GPa", 1.5e-6, FANS),
+            Check(f"{name}, C44", float(C[3, 3]), moduli[2], "GPa", 1e-5, FANS),
+            Check(f"{name}, CG iterations for E11", float(counts[0]), iterations[0], "iterations", 0, FANS),
+            Check(f"{name}, CG iterations for shear", float(counts[3]), iterations[1], "iterations", 0, FANS)]
 
 
 def _reduced(contrast: float, moduli: tuple[float, float], iterations: int) -> list[Check]:

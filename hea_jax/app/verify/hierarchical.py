@@ -7,7 +7,7 @@ from hea_jax.hierarchical.separation import Verdict, separate_scales
 def _separation() -> list[Check]:
     found = separate_scales(component_nm=1e6, rve_nm=100.0, heterogeneity_nm=5.0)
     tight = separate_scales(component_nm=300.0, rve_nm=100.0, heterogeneity_nm=5.0)
-    source = "issue 2, gate 3; Geers et al. 2010"
+    source = "Geers et al. 2010"
     return [
         Check("1 mm, 100 nm, 5 nm: L_RVE/L", found.epsilon, 1e-4, "1", 1e-16, source),
         Check("1 mm, 100 nm, 5 nm: xi/L_RVE", found.heterogeneity_ratio, 0.05, "1", 1e-15, source),

@@ -1,4 +1,7 @@
-"""Per-group error tables of a fit."""
+"""Per-group error tables of a fit: mean absolute and root-mean-square errors.
+
+Source: Zuo et al. 2020 (the quantities by which potentials are compared).
+"""
 
 import dataclasses
 

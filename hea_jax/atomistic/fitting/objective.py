@@ -1,4 +1,7 @@
-"""What a fit minimises: ½‖residuals‖², data rows and ridge rows alike, and the held-out split."""
+"""What a fit minimises: ½‖residuals‖², data rows and ridge rows alike, and the held-out split.
+
+Source: Hoerl & Kennard 1970 (ridge); as a Gaussian prior, Tarantola 2005, ch. 3.
+"""
 
 import dataclasses
 import hashlib

@@ -4,6 +4,8 @@ With positions fixed, pair energies, forces and stresses are linear in the pair 
 their gradients are linear in the density polynomials. ``pack`` computes those features once on the host; a
 prediction for every frame is then a few dense contractions (``predict``), hundreds of times cheaper than
 evaluating the potential, and equal to it (tested).
+
+Source: Ercolessi & Adams 1994 (force matching); Daw & Baskes 1984 (the energy).
 """
 
 import dataclasses

@@ -1,4 +1,7 @@
-"""A fit from a dataset in one call: split, pack, start, prior, fit, error tables."""
+"""A fit from a dataset in one call: split, pack, start, prior, fit, error tables.
+
+Source: Ercolessi & Adams 1994 (force matching).
+"""
 
 import dataclasses
 

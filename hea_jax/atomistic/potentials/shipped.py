@@ -38,8 +38,8 @@ def potential_from_json(path: str | Path) -> LearnableEAM:
         raise ValueError(f"{path}: {', '.join(broken)} hold values that are not finite: write the file again")
     pair, density, root, series = (jnp.asarray(leaves[name]) for name in LEAVES)
     cutoff, inner, core, rho0 = (float(content[name]) for name in STATIC[1:])
-    return LearnableEAM(pair=pair, density=density, embedding_root=root, embedding_series=series, elements=tuple(content["elements"]),
-                        cutoff=cutoff, inner_A=inner, core_eV=core, rho0=rho0)
+    return LearnableEAM(pair=pair, density=density, embedding_root=root, embedding_series=series,
+                        elements=tuple(content["elements"]), cutoff=cutoff, inner_A=inner, core_eV=core, rho0=rho0)
 
 
 def potential_to_json(potential: LearnableEAM, path: str | Path, **facts) -> None:
