@@ -188,9 +188,9 @@ def _read_frame(image, keys, elements, where, problems):
     stress = np.full((3, 3), np.nan)
     key = keys.stress or keys.virial
     if key is not None:
-        stress = _number(image, key, ((3, 3), (6,)), where, problems)
+        stress = _number(image, key, ((3, 3), (6,), (9,)), where, problems)
         if stress is not None:
-            stress = stress if stress.shape == (3, 3) else _from_voigt(stress)
+            stress = _from_voigt(stress) if stress.shape == (6,) else stress.reshape(3, 3)
             scale = STRESS_UNITS[keys.stress_unit] if keys.stress else 1.0 / max(abs(np.linalg.det(cell)), 1e-12)
             stress = keys.tension_sign * scale * 0.5 * (stress + stress.T)
     content = hashlib.sha256("".join(symbols).encode() + np.round(cell, 6).tobytes()

@@ -1,6 +1,8 @@
 """Two-phase test microstructures: laminate, cubic array of spheres, checkerboard.
 
 All return ``Microstructure`` with identity rotations, phase 0 the matrix and 1 the second phase.
+
+Source: Michel, Moulinec & Suquet 1999 (such cells as benchmarks); the sphere's radius as in the FANS example.
 """
 
 from collections.abc import Sequence

@@ -28,6 +28,19 @@ MIN_ATOMS = 128
 """Fewest atoms of a random-alloy cell."""
 
 
+class DataKeys(Section):
+    """Which key of an extxyz file holds what, for a file of another origin."""
+
+    energy: Text = Field(description="key of the energy of the whole cell, in eV (a free energy if there is one)")
+    forces: Text = Field(description="key of the forces, in eV/Å")
+    stress: Text | None = Field(default=None, description="key of the stress (3x3 or Voigt 6), in `stress_unit`")
+    virial: Text | None = Field(default=None, description="key of the virial, in eV; instead of `stress`")
+    stress_unit: Literal["eV/A^3", "GPa", "kbar"] = Field(default="eV/A^3", description="unit of `stress`")
+    tension_sign: Literal[1, -1] = Field(default=1, description="1 if stretched cells have a positive stress, else -1")
+    group: Text | None = Field(default=None, description="key of the group of a structure")
+    name: Text | None = Field(default=None, description="key of the unique name of a structure")
+
+
 class Data(Section):
     """Reference data: an extended-XYZ file, or a set that ships with the package."""
 
@@ -35,7 +48,9 @@ class Data(Section):
     keys: Literal["gpaw_nbmotaw", "li2020_nbmotaw"] = Field(
         default="gpaw_nbmotaw", description="which keys and units the extxyz file uses"
     )
-
+    declared_keys: DataKeys | None = Field(
+        default=None, description="the keys of any other file, one by one; goes before `keys`"
+    )
 
     @field_validator("source")
     @classmethod

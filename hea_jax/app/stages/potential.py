@@ -21,7 +21,7 @@ from hea_jax.atomistic.fitting import (
 )
 from hea_jax.core.results import failure_message
 from hea_jax.core.units import EV_PER_A3_TO_GPA
-from hea_jax.electronic.dataset import GPAW_NBMOTAW, LI_2020, load_dataset, shipped_dataset
+from hea_jax.electronic.dataset import GPAW_NBMOTAW, LI_2020, DatasetKeys, load_dataset, shipped_dataset
 
 KEYS = {"gpaw_nbmotaw": GPAW_NBMOTAW, "li2020_nbmotaw": LI_2020}
 
@@ -30,7 +30,9 @@ def load_reference(config, context):
     """The dataset that the configuration names, indexed by the elements of the alloy."""
     if config.data.source == "gpaw_nbmotaw":
         return shipped_dataset()
-    return load_dataset(context.resolve(config.data.source), KEYS[config.data.keys])
+    declared = config.data.declared_keys
+    keys = KEYS[config.data.keys] if declared is None else DatasetKeys(**declared.model_dump())
+    return load_dataset(context.resolve(config.data.source), keys)
 
 
 def fit_inputs(config, dataset):
