@@ -72,8 +72,8 @@ def calibrate(
     if not np.isfinite(loss):
         point = CalibrationPoint(weight, theta, float(m), float(m) - target.value, float("nan"), 0, float("nan"))
         return Solution(point, RESULTS.non_finite, {})
-    first_gradient, gradient_norm, converged, step = None, 0.0, False, 0
-    while step < max_steps and not converged:
+    first_gradient, gradient_norm, converged, stalled, step = None, 0.0, False, False, 0
+    while step < max_steps and not (converged or stalled):
         r, J = jacobian(theta)
         mismatch = (m - target.value) / target.uncertainty
         gradient = J.T @ r + weight * mismatch * g / target.uncertainty
@@ -82,14 +82,17 @@ def calibrate(
         hessian = J.T @ J + weight * jnp.outer(g, g) / target.uncertainty**2
         accepted = False
         while step < max_steps and not accepted:
+            change = _damped_solve(hessian, gradient, damping)
+            if 0.5 * float(gradient @ change) <= 0.5 * rtol * float(loss):
+                # The model itself promises no more than the tolerance: not worth another dear evaluation. With a damping
+                # raised by rejected steps the promise is small for another reason: that is no convergence.
+                converged, stalled = damping <= 1.0, damping > 1.0
+                break
             step += 1
-            trial = theta - _damped_solve(hessian, gradient, damping)
+            trial = theta - change
             new_loss, new_m, new_g = _loss(residuals, observable, trial, target, weight)
             accepted = bool(new_loss < loss)
             damping = damping / 10 if accepted else damping * 30
-            if not accepted and float(jnp.linalg.norm(trial - theta)) < 1e-12 * float(jnp.linalg.norm(theta)):
-                converged = True
-                break
         if accepted:
             converged = bool(loss - new_loss <= rtol * loss)
             theta, loss, m, g = trial, new_loss, new_m, new_g

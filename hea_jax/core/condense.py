@@ -94,6 +94,11 @@ def condense(problem, x: Tree, y0: Tree, *, solver: AbstractMinimiser | None = N
 
     Result: ``newton_max_steps``, ``linear_max_steps``, ``negative_curvature``, ``non_finite``,
     ``line_search_failed``. A tangent solve that does not converge makes that lane NaN.
+
+    Batch with ``vmap``. Inside ``lax.scan``/``lax.map`` values and first derivatives are right, but JAX (0.10) drops
+    custom rules from the known part of a partially evaluated loop, so that second derivatives with a reverse pass
+    are wrong there: run the solves in the loop, then attach under ``vmap`` with ``Stationary`` (as
+    ``continuum.effective_stiffness`` does).
     """
     solver = Newton() if solver is None else solver
     linear = CG() if linear is None else linear

@@ -3,8 +3,6 @@
 All return ``Microstructure`` with identity rotations, phase 0 the matrix and 1 the second phase.
 
 Source: the sphere of radius .365 in a unit cell is the example of FANS (Leuschner & Fritzen 2018).
-
-Source: Michel, Moulinec & Suquet 1999 (such cells as benchmarks); the sphere's radius as in the FANS example.
 """
 
 from collections.abc import Sequence

@@ -118,7 +118,7 @@ def run_calibration(config, inputs, context):
     t = theta
     for k, weight in enumerate(config.calibration.weights):
         context.progress(f"weight {weight:g}", k, len(config.calibration.weights))
-        solution = calibrate(rows, observable, t, target, weight=weight, max_steps=config.calibration.steps)
+        solution = calibrate(rows, observable, t, target, weight=weight, max_steps=config.calibration.steps, rtol=1e-4)
         message = failure_message(solution.result)
         if message:
             context.warn(f"calibration at weight {weight:g}: {message}")
