@@ -84,8 +84,8 @@ def calibrate(
         while step < max_steps and not accepted:
             change = _damped_solve(hessian, gradient, damping)
             if 0.5 * float(gradient @ change) <= 0.5 * rtol * float(loss):
-                # The model promises no more than the tolerance: not worth another dear evaluation. If rejected steps have
-                # raised the damping, the promise is small for another reason: that is no convergence.
+                # The model promises no more than the tolerance: not worth another dear evaluation. Where rejected
+                # steps have raised the damping, the promise is small for another reason: no convergence.
                 converged, stalled = damping <= 1.0, damping > 1.0
                 break
             step += 1
