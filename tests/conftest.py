@@ -1,4 +1,4 @@
-"""Test set-up: double precision, a persistent compilation cache, runtime shape checks."""
+"""Test set-up: double precision and a persistent compilation cache."""
 
 import os
 import sys
