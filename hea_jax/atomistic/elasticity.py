@@ -10,31 +10,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hea_jax.atomistic.properties import energy
-from hea_jax.atomistic.relaxation import LINEAR
-from hea_jax.core.condense import AbstractProblem, condense, condensed_hessian
+from hea_jax.atomistic.relaxation import LINEAR, AtomRelaxation
+from hea_jax.core.condense import condense, condensed_hessian
 from hea_jax.core.krylov import CG
 from hea_jax.core.minimise import Stationary
 from hea_jax.core.results import Solution, first_failure, require_x64
-from hea_jax.core.tensors import from_mandel
 from hea_jax.core.types import Positions, Stiffness66
 from hea_jax.core.units import EV_PER_A3_TO_GPA
 from hea_jax.records import AbstractPotential, Atoms, Neighbours
-
-
-class AlloyCell(AbstractProblem):
-    """E(ε, u) in eV; x = ε (6,) Mandel, y = u (atom, 3) in Å, added before the cell is strained."""
-
-    potential: AbstractPotential
-    atoms: Atoms
-    pairs: Neighbours
-
-    def energy(self, x, y):
-        F = jnp.eye(3, dtype=y.dtype) + from_mandel(x)
-        return energy(self.potential, self.atoms.displaced(y).deformed(F), self.pairs)
-
-    def project(self, y):
-        return y - jnp.mean(y, axis=0)
 
 
 @eqx.filter_jit
@@ -48,7 +31,7 @@ def elastic_constants(potential: AbstractPotential, atoms: Atoms, pairs: Neighbo
     ``negative_curvature``, ``tangent_not_converged``. float64 only.
     """
     require_x64(potential, atoms)
-    problem = AlloyCell(potential, atoms, pairs)
+    problem = AtomRelaxation(potential, atoms, pairs)
     x, still = jnp.zeros(6), jnp.zeros_like(atoms.positions)
     state = Stationary(atol=force_tolerance).minimise(*jax.lax.stop_gradient((problem, x, still)), linear)
     hessian = condensed_hessian(problem, x, still, linear=linear)
@@ -60,7 +43,7 @@ def elastic_constants(potential: AbstractPotential, atoms: Atoms, pairs: Neighbo
 def born_constants(potential: AbstractPotential, atoms: Atoms, pairs: Neighbours) -> Stiffness66:
     """Affine (Born) elastic constants (6, 6) Mandel in GPa: the atoms follow the strain. float64 only."""
     require_x64(potential, atoms)
-    problem = AlloyCell(potential, atoms, pairs)
+    problem = AtomRelaxation(potential, atoms, pairs)
     still = jnp.zeros_like(atoms.positions)
     hessian = jax.hessian(lambda x: problem.energy(x, still))(jnp.zeros(6))
     return hessian * (EV_PER_A3_TO_GPA / atoms.volume)
@@ -69,7 +52,7 @@ def born_constants(potential: AbstractPotential, atoms: Atoms, pairs: Neighbours
 def non_affine_displacements(potential: AbstractPotential, atoms: Atoms, pairs: Neighbours, *,
                              linear: CG = LINEAR) -> Float[Array, "6 atom 3"]:
     """du*/dε (Å per unit Mandel strain) of a relaxed configuration, one field for each of the six strains."""
-    problem = AlloyCell(potential, atoms, pairs)
+    problem = AtomRelaxation(potential, atoms, pairs)
 
     def shifts(x) -> Positions:
         return condense(problem, x, jnp.zeros_like(atoms.positions), solver=Stationary(), linear=linear).value[1]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hea_jax.core.types import Mandel6, Stiffness66, Tensor33
+from hea_jax.core.types import Stiffness66
 
 ROWS = np.array([0, 1, 2, 1, 0, 0])
 COLUMNS = np.array([0, 1, 2, 2, 2, 1])
@@ -99,8 +99,3 @@ def isotropic_projection(stiffness: Float[Array, "*batch 6 6"]) -> Float[Array, 
     bulk = jnp.einsum("...mn,mn->...", stiffness, VOLUMETRIC) / 3
     shear = jnp.einsum("...mn,mn->...", stiffness, DEVIATORIC) / 10
     return jnp.stack([bulk, shear], axis=-1)
-
-
-def strain_of(gradient: Tensor33) -> Mandel6:
-    """Small strain (Mandel) of a displacement gradient."""
-    return to_mandel(gradient)
