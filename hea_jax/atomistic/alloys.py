@@ -3,7 +3,8 @@
 All cells are relaxed (atoms and full cell) and differentiated in one batched call; every result is a
 differentiable function of the potential.
 
-Sources: Lemaître & Maloney 2006 (non-affine moduli); Li et al. 2020 (random cells of NbMoTaW).
+Sources: Lemaître & Maloney 2006 (non-affine moduli); Li et al. 2020 (random cells of NbMoTaW); Wang et al. 2010
+(J. Phys.: Condens. Matter 22, 225404: quasi-static elastic constants).
 """
 
 import equinox as eqx
@@ -14,10 +15,11 @@ from jaxtyping import Array, Float
 
 from hea_jax.atomistic.elasticity import elastic_constants
 from hea_jax.atomistic.neighbours import neighbour_table
-from hea_jax.atomistic.relaxation import LINEAR, RELAX, relax
+from hea_jax.atomistic.relaxation import LINEAR, RELAX, AtomRelaxation, relax
+from hea_jax.core.condense import condense
 from hea_jax.core.krylov import CG
 from hea_jax.core.minimise import AbstractMinimiser
-from hea_jax.core.results import Solution, succeeded
+from hea_jax.core.results import Solution, first_failure, succeeded
 from hea_jax.core.tensors import cubic_projection
 from hea_jax.core.types import Scalar
 from hea_jax.records import AbstractPotential, Atoms, Neighbours
@@ -93,6 +95,33 @@ def cell_stiffness(
         return elastic_constants(potential, atoms, cells.pairs, linear=linear)
 
     return jax.vmap(one)(relaxed)
+
+
+@eqx.filter_jit
+def quasi_static_stiffness(
+    potential: AbstractPotential,
+    relaxed: Atoms,
+    cells: AlloyCells,
+    stretch: Float[Array, "cell"],
+    *,
+    solver: AbstractMinimiser = RELAX,
+    linear: CG = LINEAR,
+) -> Solution:
+    """Elastic constants of cells stretched to their lattice constant at a temperature: ``Solution(C)`` (cell, 6, 6) GPa.
+
+    ``relaxed`` are relaxed cells at zero temperature (any selection of ``cells``), ``stretch`` (cell,) = a(T)/a(0) of
+    each; the atoms relax again. The quasi-static approximation (Wang et al. 2010): the temperature enters by the thermal expansion alone. Results per
+    cell as for ``relax`` and ``elastic_constants``.
+    """
+
+    def one(atoms, factor):
+        wide = atoms.deformed(factor * jnp.eye(3))
+        problem, still = AtomRelaxation(potential, wide, cells.pairs), jnp.zeros_like(wide.positions)
+        found = condense(problem, jnp.zeros(6), still, solver=solver, linear=linear)
+        stiffness = elastic_constants(potential, wide.displaced(found.value[1]), cells.pairs, linear=linear)
+        return Solution(stiffness.value, first_failure(found.result, stiffness.result), found.stats)
+
+    return jax.vmap(one)(relaxed, stretch)
 
 
 def standard_error(samples: Float[Array, "n *rest"]) -> Float[Array, "*rest"]:

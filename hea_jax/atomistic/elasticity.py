@@ -1,8 +1,8 @@
 """Elastic constants of crystals and random alloys, the non-affine part through ``condense``.
 
-W̄(ε) = min_u E(ε, u)/V₀ gives C = C_Born − ΞᵀH⁻¹Ξ/V₀ (Lemaître & Maloney 2006) as its second derivative; no finite
-differences. The reference state should be stress-free: under stress the second derivative of W in the small
-strain ε is not the stress–strain coefficient (Wallace 1972).
+W̄(η) = min_u E(η, u)/V₀ gives C = C_Born − ΞᵀH⁻¹Ξ/V₀ (Lemaître & Maloney 2006) as its second derivative; no finite
+differences. η is the Green strain, so that C are the elastic constants of thermodynamics under a reference stress too
+(Wallace 1972); they are stress–strain coefficients where the total stress vanishes.
 """
 
 import equinox as eqx
@@ -25,7 +25,7 @@ def elastic_constants(potential: AbstractPotential, atoms: Atoms, pairs: Neighbo
                       force_tolerance: float = 1e-6) -> Solution:
     """Relaxed elastic constants: ``Solution(C)`` (6, 6) Mandel in GPa, from six linear solves on the atomic Hessian.
 
-    ``atoms`` must be relaxed and stress-free (``relax``) and carry the derivative of that relaxation where one is
+    ``atoms`` must be relaxed (``relax``, or at fixed cell) and carry the derivative of that relaxation where one is
     wanted; residual forces above ``force_tolerance`` (eV/Å, all atoms together) are ``newton_max_steps``.
     Differentiable in the potential and in the configuration; usable under ``jit`` and ``vmap``. Other results:
     ``negative_curvature``, ``tangent_not_converged``. float64 only.

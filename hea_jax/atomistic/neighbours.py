@@ -10,12 +10,12 @@ Source: Verlet 1967 (neighbour lists with a skin); Maneewongvatana & Mount 1999 
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 from scipy.spatial import KDTree
 
+from hea_jax.core.types import Cell, Positions, Scalar
 from hea_jax.records import Atoms, Neighbours
 
 
@@ -108,6 +108,16 @@ def _pack(pairs, number, width):
     return index, shift, mask
 
 
+def widened(pairs: Neighbours, capacity: int) -> Neighbours:
+    """The same table with rows padded to ``capacity`` entries; raises ``ValueError`` if it is wider already."""
+    extra = capacity - pairs.index.shape[-1]
+    if extra < 0:
+        raise ValueError(f"the table is {pairs.index.shape[-1]} wide, which exceeds capacity={capacity}")
+    rows = [(0, 0)] * (pairs.index.ndim - 1)
+    index, mask = (jnp.pad(table, [*rows, (0, extra)]) for table in (pairs.index, pairs.mask))
+    return Neighbours(index, jnp.pad(pairs.shift, [*rows, (0, extra), (0, 0)]), mask, pairs.cutoff, pairs.skin)
+
+
 def skin_exceeded(reference: Atoms, atoms: Atoms, pairs: Neighbours) -> Bool[Array, ""]:
     """Whether ``pairs``, built for ``reference``, may miss a pair within the cut-off of ``atoms`` (jittable).
 
@@ -115,13 +125,26 @@ def skin_exceeded(reference: Atoms, atoms: Atoms, pairs: Neighbours) -> Bool[Arr
     |D₀| > r_c + skin, now has |D| ≥ σ_min(F)|D₀| − |u_i| − |u_j|. True when that bound falls below r_c (Å). A
     sufficient test, hence conservative: it never misses a lost pair.
     """
+    mapped, stretch = carried_along(reference, atoms.cell)
+    # Round-off of an unchanged configuration must not read as a loss.
+    return ~(skin_used(mapped, stretch, atoms.positions, pairs) <= pairs.skin + 1e-9)
+
+
+def carried_along(reference: Atoms, cell: Cell) -> tuple[Positions, Scalar]:
+    """Positions of ``reference`` (Å) under the deformation gradient F that takes its cell to ``cell``, and σ_min(F)."""
     inverse = jnp.linalg.pinv(reference.cell)
     # Rows of zeros (non-periodic directions) leave F undefined across them: take the identity there.
-    F_T = inverse @ atoms.cell + (jnp.eye(3) - inverse @ reference.cell)
-    u = atoms.positions - reference.positions @ F_T
+    F_T = inverse @ cell + (jnp.eye(3, dtype=cell.dtype) - inverse @ reference.cell)
+    return reference.positions @ F_T, jnp.linalg.svd(F_T, compute_uv=False)[-1]
+
+
+def skin_used(mapped: Positions, stretch: Scalar, positions: Positions, pairs: Neighbours) -> Scalar:
+    """How much of the skin (Å) is used up at most: ``mapped`` and ``stretch`` come from ``carried_along``.
+
+    A common translation of all atoms uses none of it.
+    """
+    u = positions - mapped
     size = jnp.linalg.norm(u - jnp.mean(u, axis=-2, keepdims=True), axis=-1)
-    largest = jax.lax.top_k(size, min(2, size.shape[-1]))[0]
-    smallest_stretch = jnp.linalg.svd(F_T, compute_uv=False)[-1]
-    reach = smallest_stretch * (pairs.cutoff + pairs.skin) - jnp.sum(largest)
-    # Round-off of an unchanged configuration must not read as a loss.
-    return ~(reach >= pairs.cutoff - 1e-9)
+    first = jnp.argmax(size)
+    second = jnp.max(jnp.where(jnp.arange(size.shape[-1]) == first, 0.0, size))
+    return (pairs.cutoff + pairs.skin) * (1.0 - stretch) + size[first] + second

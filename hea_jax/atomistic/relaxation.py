@@ -59,7 +59,11 @@ class CellRelaxation(AbstractProblem):
 
 
 class AtomRelaxation(AbstractProblem):
-    """E(x; u) in eV at fixed cell; x = ε (6,) Mandel strain of the cell, y = u (atom, 3) in Å."""
+    """E(x; u) in eV at fixed cell; x = η (6,) Mandel Green strain of the cell, y = u (atom, 3) in Å.
+
+    The stretch is I + η − ½η², which has the Green strain η up to third order: second derivatives at η = 0 are those of
+    the energy in η, which are the elastic constants also where the reference is under stress (Wallace 1972).
+    """
 
     potential: AbstractPotential
     atoms: Atoms
@@ -67,7 +71,8 @@ class AtomRelaxation(AbstractProblem):
 
     def relaxed(self, x: Mandel6, y: Positions) -> Atoms:
         """The configuration that (x, y) stands for."""
-        return self.atoms.displaced(y).deformed(jnp.eye(3, dtype=y.dtype) + from_mandel(x))
+        eta = from_mandel(x)
+        return self.atoms.displaced(y).deformed(jnp.eye(3, dtype=y.dtype) + eta - 0.5 * eta @ eta)
 
     def energy(self, x, y):
         return energy(self.potential, self.relaxed(x, y), self.pairs)

@@ -47,6 +47,14 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     neighbour_skin_exceeded = (
         "Atoms moved farther than the neighbour table's skin allows: rebuild the table with a larger `skin`."
     )
+    folded_element = "det F <= 0 at a quadrature point: cut the load step, or refine the mesh where it folds."
+    energy_rose = (
+        "The free energy rose: the time step is too long or the stabilisation too weak; use a smaller `dt`, or raise the "
+        "stabilisation to the largest curvature of the bulk energy."
+    )
+    interface_unresolved = (
+        "An interface has fewer than 5 grid points: refine the grid, or choose a wider diffuse interface."
+    )
     fit_not_converged = "The fit stopped above its gradient tolerance: raise the number of steps."
 
 
