@@ -1,0 +1,1 @@
+"""Mesoscale: phase-field energies, equations, steppers, descriptors."""
