@@ -100,7 +100,8 @@ def grains_slice(phases: Any, voxel_nm: Any, *, title: str = "") -> Any:
 
 
 def field_slice(field: Any, voxel_nm: Any, *, label: str, title: str = "", centred: bool = False) -> Any:
-    """A plane of a field with a colour bar; ``label`` names the quantity with its unit, axes are in nm.
+    """A plane of a field with a colour bar; ``label`` names the quantity with its unit, axes are in nm
+    or µm.
 
     ``centred`` uses a diverging map about zero.
     """
@@ -266,11 +267,13 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _plane(shape: tuple[int, ...], voxel_nm: Any, title: str, width: float) -> tuple[Any, Any, Any]:
-    """Figure, axes and extent (nm) of a picture of a plane."""
+    """Figure, axes and extent of a picture of a plane; in µm where nm would be five digits."""
     lengths = [n * float(h) for n, h in zip(shape, voxel_nm, strict=True)]
+    unit = "nm" if max(lengths) < 1e4 else "µm"
+    lengths = lengths if unit == "nm" else [1e-3 * length for length in lengths]
     figure = _figure(width, 4.4)
     axes = figure.add_subplot()
-    axes.set(xlabel="x (nm)", ylabel="y (nm)", title=title, aspect="equal")
+    axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})", title=title, aspect="equal")
     axes.grid(False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(True)

@@ -107,11 +107,11 @@ def quasi_static_stiffness(
     solver: AbstractMinimiser = RELAX,
     linear: CG = LINEAR,
 ) -> Solution:
-    """Elastic constants of cells stretched to their lattice constant at a temperature: ``Solution(C)`` (cell, 6, 6) GPa.
+    """Elastic constants at the lattice constant of a temperature: ``Solution(C)`` (cell, 6, 6) Mandel in GPa.
 
     ``relaxed`` are relaxed cells at zero temperature (any selection of ``cells``), ``stretch`` (cell,) = a(T)/a(0) of
-    each; the atoms relax again. The quasi-static approximation (Wang et al. 2010): the temperature enters by the thermal expansion alone. Results per
-    cell as for ``relax`` and ``elastic_constants``.
+    each; the atoms relax again. The quasi-static approximation (Wang et al. 2010): the temperature enters by the
+    thermal expansion alone. Results per cell as for ``relax`` and ``elastic_constants``.
     """
 
     def one(atoms, factor):

@@ -23,7 +23,8 @@ class AffineFit(eqx.Module):
 
 
 def enriched_compositions(composition, atoms: int, *, step: float = 0.1) -> np.ndarray:
-    """One composition for each element present, enriched in it by about ``step`` at the cost of the others, (n, element).
+    """One composition for each element present, enriched in it by about ``step`` at the cost of the others, (n,
+    element).
 
     All can be met exactly by ``atoms`` atoms. Raises ``ValueError`` if the composition itself cannot, if only one
     element is present, or if an element has too few atoms to give some away.
@@ -34,8 +35,8 @@ def enriched_compositions(composition, atoms: int, *, step: float = 0.1) -> np.n
         raise ValueError(f"composition {np.asarray(composition).tolist()} has one element only: nothing to vary")
     share = max(1, round(step * atoms / len(present)))
     if counts[present].min() <= share:
-        raise ValueError(f"an element has {counts[present].min()} of {atoms} atoms, too few to give {share} away: use a "
-                         "smaller `step` or larger cells")
+        raise ValueError(f"an element has {counts[present].min()} of {atoms} atoms, too few to give {share} away: "
+                         "use a smaller `step` or larger cells")
     rows = np.tile(counts, (len(present), 1))
     for row, element in zip(rows, present, strict=True):
         row[present] -= share
@@ -44,7 +45,8 @@ def enriched_compositions(composition, atoms: int, *, step: float = 0.1) -> np.n
 
 
 class AffineDesign(eqx.Module):
-    """Where values are known, prepared for ``affine_fit``: the design matrix, its pseudo-inverse, degrees of freedom."""
+    """Where values are known, prepared for ``affine_fit``: the design matrix, its pseudo-inverse, degrees of
+    freedom."""
 
     matrix: Float[Array, "n u"]
     inverse: Float[Array, "u n"]

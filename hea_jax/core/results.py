@@ -49,8 +49,8 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     )
     folded_element = "det F <= 0 at a quadrature point: cut the load step, or refine the mesh where it folds."
     energy_rose = (
-        "The free energy rose: the time step is too long or the stabilisation too weak; use a smaller `dt`, or raise the "
-        "stabilisation to the largest curvature of the bulk energy."
+        "The free energy rose: the time step is too long or the stabilisation too weak; use a smaller `dt`, or raise "
+        "the stabilisation to the largest curvature of the bulk energy."
     )
     interface_unresolved = (
         "An interface has fewer than 5 grid points: refine the grid, or choose a wider diffuse interface."

@@ -4,7 +4,8 @@ Two ratios decide: ε = L_RVE/L (fields must be smooth over the RVE; first-order
 ξ/L_RVE (the RVE must hold many heterogeneities; Drugan & Willis 1996 need L_RVE/ξ of 2 to 5 for 5% to 1% error
 of the mean, contrasts and fluctuations more). One order of magnitude each is the default demand.
 
-Sources: Hashin 1983 (micro ≪ mini ≪ macro); Drugan & Willis 1996; Geers, Kouznetsova & Brekelmans 2010.
+Sources: Hashin 1983 (micro ≪ mini ≪ macro); Drugan & Willis 1996; Kanit et al. 2003; Geers, Kouznetsova & Brekelmans
+2010.
 """
 
 import dataclasses
@@ -48,23 +49,28 @@ class ScaleSeparation:
     reason: str
 
 
-def separate_scales(*, component_nm: float, rve_nm: float, heterogeneity_nm: float, max_epsilon: float = MAX_EPSILON,
-                    max_heterogeneity: float = MAX_HETEROGENEITY) -> ScaleSeparation:
+def separate_scales(*, component_nm: float, rve_nm: float, heterogeneity_nm: float, windows: int = 1,
+                    max_epsilon: float = MAX_EPSILON, max_heterogeneity: float = MAX_HETEROGENEITY) -> ScaleSeparation:
     """Verdict for a component of size L (or of the wavelength of its load), an RVE and a heterogeneity size ξ (nm).
 
-    A ratio equal to its limit is admissible. Raises ``ValueError`` for lengths or limits that are not positive and
-    finite.
+    Averages over ``windows`` independent RVEs have the scatter of one that is windows^⅓ times larger (Kanit et al.
+    2003), so that ξ counts against that length. A ratio equal to its limit is admissible. Raises ``ValueError`` for
+    lengths or limits that are not positive and finite.
     """
     given = {"component_nm": component_nm, "rve_nm": rve_nm, "heterogeneity_nm": heterogeneity_nm,
              "max_epsilon": max_epsilon, "max_heterogeneity": max_heterogeneity}
     for name, value in given.items():
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be positive and finite, got {value}")
-    epsilon, ratio = rve_nm / component_nm, heterogeneity_nm / rve_nm
-    window = heterogeneity_nm / max_heterogeneity, max_epsilon * component_nm
+    if windows < 1:
+        raise ValueError(f"windows must be at least 1, got {windows}")
+    several = windows ** (1 / 3)
+    epsilon, ratio = rve_nm / component_nm, heterogeneity_nm / (several * rve_nm)
+    window = heterogeneity_nm / (several * max_heterogeneity), max_epsilon * component_nm
     smooth, representative = epsilon <= max_epsilon, ratio <= max_heterogeneity
+    length = "L_RVE" if windows == 1 else f"({windows}^⅓ L_RVE)"
     facts = (f"ε = L_RVE/L = {epsilon:.3g} ({'≤' if smooth else '>'} {max_epsilon:g}), "
-             f"ξ/L_RVE = {ratio:.3g} ({'≤' if representative else '>'} {max_heterogeneity:g})")
+             f"ξ/{length} = {ratio:.3g} ({'≤' if representative else '>'} {max_heterogeneity:g})")
     if smooth and representative:
         verdict, why = Verdict.HIERARCHICAL, "the RVE is small against the component and large against its content"
     elif window[0] <= window[1]:

@@ -21,8 +21,8 @@ from hea_jax.core.krylov import CG
 from hea_jax.core.minimise import AbstractMinimiser
 from hea_jax.core.results import Solution
 from hea_jax.core.tensors import cubic_stiffness, isotropic_projection, isotropic_stiffness, rotate_stiffness
-from hea_jax.core.types import Stiffness66
-from hea_jax.records import AbstractPotential, EffectiveProperties
+from hea_jax.core.types import Scalar, Stiffness66
+from hea_jax.records import AbstractPotential
 
 RVE_LINEAR = CG(rtol=1e-8, probe=0)
 
@@ -86,12 +86,9 @@ def moduli_and_jacobian(potential: AbstractPotential, cells: AlloyCells, polycry
     return moduli, jax.lax.map(lambda row: pull_atoms(row)[0], rows)
 
 
-def effective_properties(stiffness_GPa: Stiffness66, stderr_GPa: Stiffness66) -> EffectiveProperties:
-    """The record that goes to the component, from a homogenised stiffness (Mandel, GPa) and its standard error."""
-    bulk, shear = isotropic_projection(stiffness_GPa)
-    isotropic = isotropic_stiffness_of(stiffness_GPa)
-    anisotropy = jnp.linalg.norm(stiffness_GPa - isotropic) / jnp.linalg.norm(stiffness_GPa)
-    return EffectiveProperties(stiffness_GPa, stderr_GPa, bulk, shear, anisotropy)
+def anisotropy(stiffness_GPa: Stiffness66) -> Scalar:
+    """‖C − C_iso‖/‖C‖ with the closest isotropic tensor (Frobenius norm), dimensionless."""
+    return jnp.linalg.norm(stiffness_GPa - isotropic_stiffness_of(stiffness_GPa)) / jnp.linalg.norm(stiffness_GPa)
 
 
 def isotropic_stiffness_of(stiffness_GPa: Stiffness66) -> Stiffness66:

@@ -28,42 +28,73 @@ class ReferenceData(eqx.Module):
 
 
 class AtomisticProperties(eqx.Module):
-    """What atoms hand to the mesoscale and the continuum, at one composition.
+    """What atoms hand to the mesoscale and the continuum, for an alloy of mean ``composition`` (element,).
 
-    ``composition`` (element,) atomic fractions; ``lattice_constant_A`` (); ``elastic_constants_GPa`` (3,) the cubic
-    C11, C12, C44; ``stiffness_GPa`` (6, 6) Mandel mean over cells before projection;
-    ``mixing_compositions`` (n, element) and ``mixing_enthalpies_eV`` (n,) per atom.
+    Over ``temperatures_K`` (t,): cubic ``lattice_constants_A`` (t,) and ``elastic_constants_GPa`` (t, 3), C11 C12 C44.
+    ``elastic_slopes_GPa`` (3, element): how these change with composition, C(c) = C + slopes·(c − composition).
+    ``interactions_eV`` (element, element), symmetric with zero diagonal: H_mix = ½ Σ_ij Ω_ij c_i c_j per atom.
+    Self-diffusion D_i = ``diffusion_prefactors_nm2_per_s`` exp(−``diffusion_energies_eV``/kT), (element,).
+    Grain boundaries: energy (J/m²), and width times diffusivity δD = ``boundary_diffusion_nm3_per_s``
+    exp(−``boundary_diffusion_energy_eV``/kT), which gives their mobility. ``gradient_coefficient_GPa_nm2`` κ () of
+    ½κ|∇c_i|².
     """
 
     composition: Float[Array, "element"]
-    lattice_constant_A: Float[Array, ""]
-    lattice_constant_stderr_A: Float[Array, ""]
-    elastic_constants_GPa: Float[Array, "3"]
-    elastic_constants_stderr_GPa: Float[Array, "3"]
-    stiffness_GPa: Float[Array, "6 6"]
-    mixing_compositions: Float[Array, "n element"]
-    mixing_enthalpies_eV: Float[Array, "n"]
-    mixing_enthalpies_stderr_eV: Float[Array, "n"]
+    temperatures_K: Float[Array, "t"]
+    lattice_constants_A: Float[Array, "t"]
+    lattice_constants_stderr_A: Float[Array, "t"]
+    elastic_constants_GPa: Float[Array, "t 3"]
+    elastic_constants_stderr_GPa: Float[Array, "t 3"]
+    elastic_slopes_GPa: Float[Array, "3 element"]
+    elastic_slopes_stderr_GPa: Float[Array, "3 element"]
+    interactions_eV: Float[Array, "element element"]
+    interactions_stderr_eV: Float[Array, "element element"]
+    diffusion_prefactors_nm2_per_s: Float[Array, "element"]
+    diffusion_energies_eV: Float[Array, "element"]
+    gradient_coefficient_GPa_nm2: Float[Array, ""]
+    boundary_energy_J_per_m2: Float[Array, ""]
+    boundary_diffusion_nm3_per_s: Float[Array, ""]
+    boundary_diffusion_energy_eV: Float[Array, ""]
+    elements: tuple[str, ...] = eqx.field(static=True)
 
 
 class Microstructure(eqx.Module):
-    """A voxel microstructure: ``phases`` (*grid) grain or phase index, ``rotations`` (grain, 3, 3) active rotations
-    from crystal to sample axes, ``voxel_nm`` (d,) voxel edge lengths."""
+    """A microstructure: grains on one grid, composition on another of its own length scale.
+
+    ``phases`` (*grid) grain or phase index, ``rotations`` (grain, 3, 3) active rotations from crystal to sample axes,
+    ``voxel_nm`` (d,) voxel edge lengths. Where the mesoscale computed it: ``composition`` (element, *cgrid) atomic
+    fractions and their standard errors, on voxels of ``composition_voxel_nm`` (dc,).
+    """
 
     phases: Int[Array, "*grid"]
     rotations: Float[Array, "grain 3 3"]
     voxel_nm: Float[Array, "d"]
+    composition: Float[Array, "element *cgrid"] | None = None
+    composition_stderr: Float[Array, "element *cgrid"] | None = None
+    composition_voxel_nm: Float[Array, "dc"] | None = None
 
 
 class EffectiveProperties(eqx.Module):
-    """What an RVE hands to the component: ``stiffness_GPa`` (6, 6) Mandel C_eff and its standard error,
-    isotropic moduli ``bulk_GPa``, ``shear_GPa`` (), and the relative anisotropy ‖C − C_iso‖/‖C‖ ()."""
+    """What RVEs hand to the component: C_eff(x, T) and thermal strain (T).
 
-    stiffness_GPa: Float[Array, "6 6"]
-    stiffness_stderr_GPa: Float[Array, "6 6"]
-    bulk_GPa: Float[Array, ""]
-    shear_GPa: Float[Array, ""]
-    anisotropy: Float[Array, ""]
+    Over ``temperatures_K`` (t,): Mandel ``stiffness_GPa`` (t, 6, 6) at ``mean_composition`` (element,) with standard
+    errors, and the isotropic ``thermal_strain`` (t,) from the first temperature on, with standard errors.
+    ``stiffness_slopes_GPa`` (6, 6, element): C_eff(c) = C_eff + slopes·(c − mean), with errors. Composition field of
+    the material as in ``Microstructure``; ``rve_length_nm`` () is the size of the volume that was averaged over.
+    """
+
+    temperatures_K: Float[Array, "t"]
+    stiffness_GPa: Float[Array, "t 6 6"]
+    stiffness_stderr_GPa: Float[Array, "t 6 6"]
+    stiffness_slopes_GPa: Float[Array, "6 6 element"]
+    stiffness_slopes_stderr_GPa: Float[Array, "6 6 element"]
+    thermal_strain: Float[Array, "t"]
+    thermal_strain_stderr: Float[Array, "t"]
+    mean_composition: Float[Array, "element"]
+    composition: Float[Array, "element *cgrid"]
+    composition_stderr: Float[Array, "element *cgrid"]
+    composition_voxel_nm: Float[Array, "dc"]
+    rve_length_nm: Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,7 +50,9 @@ def test_the_test_size_says_so():
 def test_minimal_configuration_has_defaults_and_is_frozen(tmp_path):
     (tmp_path / "a.yaml").write_text(MINIMAL)
     config = load_config(tmp_path / "a.yaml")
-    assert config.rve.grid == (32, 32, 32)
+    assert config.rve.grid == (48, 48, 48)
+    assert config.tables.self_diffusion_m2_per_s["W"].energy_kJ_per_mol == 585.0
+    assert "Frost & Ashby 1982" in config.tables.source
     with pytest.raises(ValidationError):
         config.rve.n_grains = 3
 
@@ -199,7 +201,7 @@ def test_overrides(tmp_path):
     ("override", "field", "words"),
     [
         ("rve.n_grain=3", "rve.n_grain", "did you mean `n_grains`?"),
-        ("grid=[1, 2, 3]", "grid", "did you mean `rve.grid`?"),
+        ("lbfgs_steps=3", "lbfgs_steps", "did you mean `fit.lbfgs_steps`?"),
         ("seed.x=1", "seed.x", "`seed`"),
         ("rve.grid.0=3", "rve.grid.0", "--set rve.grid=..."),
         ("rve", "", "section.field=value"),

@@ -40,5 +40,6 @@ def test_a_file_with_declared_keys_is_read_in_its_own_units_and_sign(tmp_path):
 
 
 def test_the_chain_is_complete():
-    names = "data fit export alloy mixing rve boundary scales gradient calibration"
+    names = ("data fit export alloy mixing dynamics properties segregation grains rve boundary scales component fe2 "
+             "tip gradient calibration")
     assert [stage.name for stage in stages()] == names.split()

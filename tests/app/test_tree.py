@@ -21,17 +21,25 @@ def there_and_back(tmp_path, tree):
 
 def properties():
     """A record with a NaN, as stages give them."""
-    n = 2
+    n, t = 2, 1
     return AtomisticProperties(
         composition=jnp.array([0.5, 0.5]),
-        lattice_constant_A=jnp.array(3.2),
-        lattice_constant_stderr_A=jnp.array(jnp.nan),
-        elastic_constants_GPa=jnp.arange(3.0),
-        elastic_constants_stderr_GPa=jnp.ones(3),
-        stiffness_GPa=jnp.eye(6),
-        mixing_compositions=jnp.eye(n),
-        mixing_enthalpies_eV=jnp.zeros(n),
-        mixing_enthalpies_stderr_eV=jnp.zeros(n),
+        temperatures_K=jnp.array([300.0]),
+        lattice_constants_A=jnp.array([3.2]),
+        lattice_constants_stderr_A=jnp.array([jnp.nan]),
+        elastic_constants_GPa=jnp.arange(3.0)[None],
+        elastic_constants_stderr_GPa=jnp.ones((t, 3)),
+        elastic_slopes_GPa=jnp.ones((3, n)),
+        elastic_slopes_stderr_GPa=jnp.ones((3, n)),
+        interactions_eV=jnp.zeros((n, n)),
+        interactions_stderr_eV=jnp.zeros((n, n)),
+        diffusion_prefactors_nm2_per_s=jnp.ones(n),
+        diffusion_energies_eV=jnp.ones(n),
+        gradient_coefficient_GPa_nm2=jnp.array(0.1),
+        boundary_energy_J_per_m2=jnp.array(1.0),
+        boundary_diffusion_nm3_per_s=jnp.array(1.0),
+        boundary_diffusion_energy_eV=jnp.array(2.0),
+        elements=("Nb", "Mo"),
     )
 
 
@@ -59,7 +67,7 @@ def test_units_and_names_stand_in_the_file(tmp_path):
         record = file["record"]
         assert record.attrs["class"] == "hea_jax.records.scales:AtomisticProperties"
         assert record["elastic_constants_GPa"].attrs["unit"] == "GPa"
-        assert record["lattice_constant_A"].attrs["unit"] == "Å"
+        assert record["lattice_constants_A"].attrs["unit"] == "Å"
         assert record["composition"].attrs["unit"] == ""
 
 

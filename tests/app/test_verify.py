@@ -107,12 +107,10 @@ def test_names_are_unique(fake_cases, monkeypatch):
         runner.collect()
 
 
-def test_a_missing_module_is_an_error_unless_it_is_pending(monkeypatch):
+def test_a_missing_module_is_an_error(monkeypatch):
     monkeypatch.setattr(runner, "MODULES", ("absent",))
     with pytest.raises(ModuleNotFoundError):
         runner.collect()
-    monkeypatch.setattr(runner, "PENDING", frozenset({"absent"}))
-    assert runner.collect() == []
 
 
 def test_real_cases_are_well_formed():

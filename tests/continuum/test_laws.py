@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from law_conformance import check_law
 
-from hea_jax.continuum.laws import Hooke, IsotropicHooke, NeoHooke, reference_moduli, rotated
+from hea_jax.continuum.laws import CubicNeoHooke, Hooke, IsotropicHooke, NeoHooke, reference_moduli, rotated
 from hea_jax.core.tensors import cubic_stiffness, isotropic_stiffness, rotate_stiffness
 from hea_jax.structures.rotations import random_rotations
 
@@ -18,6 +18,7 @@ LAWS = [
     IsotropicHooke(jnp.asarray(140.0), jnp.asarray(48.0)),
     IsotropicHooke(jnp.asarray(140.0), jnp.asarray(48.0), jnp.asarray(0.002)),
     NeoHooke(jnp.asarray(140.0), jnp.asarray(48.0)),
+    CubicNeoHooke(*jnp.array([168.4, 121.4, 75.4]), random_rotations(jax.random.key(4), 1)[0]),
 ]
 
 

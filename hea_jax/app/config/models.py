@@ -9,6 +9,16 @@ from typing import Annotated, Literal
 from annotated_types import Len
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
+from hea_jax.app.config.chain_models import (
+    ComponentSection,
+    Dynamics,
+    Fe2,
+    Grains,
+    Properties,
+    Segregation,
+    Tables,
+    TipGradient,
+)
 from hea_jax.app.config.fields import (
     Composition,
     Fraction,
@@ -122,27 +132,18 @@ class Alloy(Section):
 
 
 class Rve(Section):
-    """The polycrystal RVE and its homogenisation with periodic boundary conditions."""
+    """The polycrystal RVE: the grid and the grains of the three-dimensional phase field, and its homogenisation."""
 
-    grid: Repeats = Field(default=(32, 32, 32), description="voxels along each axis")
-    n_grains: Annotated[int, Field(ge=2)] = Field(default=24, description="grains (periodic Voronoi cells)")
-    voxel_nm: PositiveFloat = Field(default=3.125, description="voxel edge length")
+    grid: Repeats = Field(default=(48, 48, 48), description="voxels along each axis")
+    n_grains: Annotated[int, Field(ge=2)] = Field(default=36, description="grains at the start of grain growth")
+    voxel_nm: PositiveFloat = Field(default=2.5, description="voxel edge length")
     rtol: Annotated[float, Field(gt=0, lt=1e-2)] = Field(default=1e-8, description="relative residual of the solver")
     n_realisations: Annotated[int, Field(ge=2)] = Field(default=4, description="independent polycrystals (scatter)")
 
 
-class BoundaryConditions(Section):
-    """The comparison of kinematic, periodic and static boundary conditions."""
-
-    grid: Repeats = Field(default=(16, 16, 16), description="voxels along each axis")
-    n_grains: Annotated[int, Field(ge=2)] = Field(default=20, description="grains (periodic Voronoi cells)")
-    rtol: Annotated[float, Field(gt=0, lt=1e-2)] = Field(default=1e-8, description="relative residual of the solver")
-
-
 class Scales(Section):
-    """Lengths of the scale-separation verdict; the RVE's own length is its grid times its voxel."""
+    """The scale-separation verdict between the RVE and the segregation, over whose wavelength C_eff varies."""
 
-    component_length_mm: PositiveFloat = Field(default=1.0, description="length over which the component's load varies")
     correlation_length_nm: PositiveFloat | None = Field(
         default=None, description="correlation length of the microstructure; left out, it is measured"
     )
@@ -181,8 +182,15 @@ class Config(Section):
     data: Data
     fit: Fit = Fit()
     alloy: Alloy
+    dynamics: Dynamics = Dynamics()
+    properties: Properties = Properties()
+    tables: Tables = Tables()
+    segregation: Segregation = Segregation()
+    grains: Grains = Grains()
     rve: Rve = Rve()
-    boundary_conditions: BoundaryConditions = BoundaryConditions()
     scales: Scales = Scales()
+    component: ComponentSection = ComponentSection()
+    fe2: Fe2 = Fe2()
     gradient: Gradient = Gradient()
+    tip_gradient: TipGradient = TipGradient()
     calibration: Calibration

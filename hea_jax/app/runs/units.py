@@ -9,7 +9,7 @@ _SYMBOLS = {
     "A": "Å", "A2": "Å²", "A3": "Å³", "nm": "nm", "nm2": "nm²", "nm3": "nm³", "um": "µm", "mm": "mm", "m": "m",
     "m2": "m²", "m3": "m³", "eV": "eV", "meV": "meV", "J": "J", "GPa": "GPa", "MPa": "MPa", "Pa": "Pa", "K": "K",
     "fs": "fs", "ps": "ps", "s": "s", "amu": "amu", "kg": "kg", "N": "N", "deg": "°", "rad": "rad",
-    "GPa_nm": "GPa nm", "GPa_nm2": "GPa nm²",
+    "GPa_nm": "GPa nm", "GPa_nm2": "GPa nm²", "kJ": "kJ", "mol": "mol",
 }  # fmt: skip
 _UNIT = "|".join(sorted(_SYMBOLS, key=len, reverse=True))
 _SUFFIX = re.compile(rf"(?:_({_UNIT}))?_per_({_UNIT})\Z|_({_UNIT})\Z")

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hea_jax.app.plots import Bounds, bounds_strip, field_slice, grains_slice
+from hea_jax.app.plots import Bounds, bounds_strip, field_slice
+from hea_jax.app.plots_curves import Curve, Panel, panels
 from hea_jax.app.report import ReportFigure, ReportSection, Table
 from hea_jax.app.runs import Number, StageResult, Verdict
 from hea_jax.app.runs.vtkhdf import save_image_data
@@ -16,24 +17,19 @@ from hea_jax.continuum.homogenise import effective_stiffness, homogenize
 from hea_jax.continuum.rve import rve_of
 from hea_jax.core.krylov import CG
 from hea_jax.core.tensors import isotropic_projection, voigt_from_mandel
+from hea_jax.hierarchical.grains_to_component import effective_properties
 from hea_jax.hierarchical.separation import Verdict as Separation
 from hea_jax.hierarchical.separation import separate_scales
-from hea_jax.hierarchical.upscaling import Polycrystal, effective_properties, grain_law, polycrystal_stiffness
-from hea_jax.structures.polycrystal import voronoi_polycrystal
+from hea_jax.hierarchical.upscaling import Polycrystal, anisotropy, grain_law, polycrystal_stiffness
 
 E11 = jnp.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
 ORDER_RTOL = 1e-9
+CONDITIONS = {"SUBC": StaticUniform(), "PBC": Periodic(), "KUBC": KinematicUniform()}
 
 
-def microstructure(config, section, realisation):
-    """The polycrystal of a configuration section; the same realisation in every stage."""
-    key = jax.random.fold_in(jax.random.key(config.seed), 10_000 + realisation)
-    return voronoi_polycrystal(key, grains=section.n_grains, grid=section.grid, voxel_nm=config.rve.voxel_nm)
-
-
-def polycrystal(config, realisation=0) -> Polycrystal:
-    """The RVE of the chain."""
-    record = microstructure(config, config.rve, realisation)
+def polycrystal(inputs, realisation=0) -> Polycrystal:
+    """The RVE of the chain: a microstructure of the phase field."""
+    record = inputs["grains"]["microstructures"][realisation]
     return Polycrystal(rve_of(record), record.rotations)
 
 
@@ -43,123 +39,181 @@ def solver(section) -> CG:
 
 
 def run_rve(config, inputs, context):
-    """Stage ``rve``: C_eff of the polycrystal with periodic boundary conditions, over several realisations."""
-    cubic, covariance = (jnp.asarray(inputs["alloy"][k]) for k in ("cubic_GPa", "covariance_GPa2"))
-    linear, stiffness, iterations = solver(config.rve), [], []
-    for k in range(config.rve.n_realisations):
-        context.progress("homogenising polycrystals", k, config.rve.n_realisations)
-        solved = polycrystal_stiffness(cubic, polycrystal(config, k), linear=linear)
-        stiffness.append(solved.unwrap())
-        iterations.append(int(jnp.max(solved.stats["linear_iterations"])))
-    stiffness = jnp.stack(stiffness)
-    moduli = isotropic_projection(stiffness)
-    scatter = standard_error(moduli)
-    atomistic = _atomistic_error(cubic, covariance)
-    total = jnp.sqrt(scatter**2 + atomistic**2)
-    mean = jnp.mean(stiffness, axis=0)
-    properties = effective_properties(mean, standard_error(stiffness))
+    """Stage ``rve``: C_eff(x, T) of the annealed microstructures with periodic boundary conditions."""
+    properties, structures = inputs["properties"]["record"], inputs["grains"]["microstructures"]
+    linear = solver(config.rve)
+    context.progress(f"homogenising {len(structures)} polycrystals at {len(properties.temperatures_K)} temperatures")
+    solved = effective_properties(properties, structures, linear=linear)
+    effective = solved.unwrap()
+    every = solved.stats["realisations_GPa"]
+    moduli, scatter = isotropic_projection(effective.stiffness_GPa), standard_error(isotropic_projection(every[0]))
+    atomic = _atomistic_error(properties)
+    total = jnp.sqrt(scatter**2 + atomic**2)
+    grains = [len(m.rotations) for m in structures]
     method = (
-        f"mean of {len(stiffness)} polycrystals of {config.rve.n_grains} grains on {config.rve.grid} voxels, periodic; "
-        "standard error: scatter over polycrystals and over alloy cells"
+        f"mean of {len(structures)} phase-field polycrystals of {min(grains)} to {max(grains)} grains on "
+        f"{config.rve.grid} voxels, periodic; standard error: scatter over polycrystals and over alloy cells"
     )
-    numbers = {
-        "bulk_modulus": Number(float(properties.bulk_GPa), "GPa", float(total[0]), method),
-        "shear_modulus": Number(float(properties.shear_GPa), "GPa", float(total[1]), method),
+    numbers = {}
+    for k, T in enumerate(np.asarray(properties.temperatures_K)):
+        for i, name in enumerate(("bulk", "shear")):
+            numbers[f"{name}_modulus_{T:g}K"] = Number(float(moduli[k, i]), "GPa", float(total[i]), method)
+    mean = effective.stiffness_GPa[0]
+    numbers |= {
         "shear_modulus_scatter": Number(float(scatter[1]), "GPa", None, "standard error over polycrystals alone"),
-        "anisotropy": Number(float(properties.anisotropy), "1", None, "‖C − C_iso‖/‖C‖ of the mean stiffness"),
+        "anisotropy": Number(float(anisotropy(mean)), "1", None, "‖C − C_iso‖/‖C‖ of the mean stiffness"),
         "C_eff": Number(
             np.asarray(voigt_from_mandel(mean)),
             "GPa",
-            np.asarray(voigt_from_mandel(properties.stiffness_stderr_GPa)),
+            np.asarray(voigt_from_mandel(effective.stiffness_stderr_GPa[0])),
             method + "; Voigt",
         ),
-        "cg_iterations": Number(max(iterations), "1", None, f"conjugate gradients to {config.rve.rtol:g}"),
+        "affine_error": Number(
+            _affine_error(properties, effective, structures[0], linear),
+            "1",
+            None,
+            "C_eff at the most segregated point: affine in composition against solved anew, relative",
+        ),
     }
-    figures = _field_figures(config, cubic, linear, context)
+    verdicts = (
+        Verdict(
+            "affine composition dependence holds",
+            numbers["affine_error"].value <= 1e-2,
+            f"relative error {numbers['affine_error'].value:.1e} at the most segregated point",
+        ),
+    )
+    figures = _field_figures(config, properties, structures[0], linear, context)
+    figures.append(_temperature_figure(properties, moduli, total))
     text = (
-        f"Homogenised moduli K = {float(properties.bulk_GPa):.2f} ± {float(total[0]):.2f} GPa and G = "
-        f"{float(properties.shear_GPa):.2f} ± {float(total[1]):.2f} GPa; {max(iterations)} iterations."
+        f"Homogenised moduli at {float(properties.temperatures_K[0]):g} K: K = {float(moduli[0, 0]):.2f} ± "
+        f"{float(total[0]):.2f} GPa and G = {float(moduli[0, 1]):.2f} ± {float(total[1]):.2f} GPa."
     )
+    first = f"{float(properties.temperatures_K[0]):g}K"
     return StageResult(
-        {"properties": properties, "moduli_GPa": moduli, "realisations": stiffness},
+        {"properties": effective, "realisations": every},
         numbers,
-        (),
-        (ReportSection("Polycrystal", text, [], figures),),
-        ("bulk_modulus", "shear_modulus"),
+        verdicts,
+        (ReportSection("Polycrystal of the phase field", text, [], figures),),
+        (f"bulk_modulus_{first}", f"shear_modulus_{first}"),
     )
 
 
-def _atomistic_error(cubic, covariance):
+def _affine_error(properties, effective, structure, linear) -> float:
+    """How far the affine C_eff(c) is from a solution with the crystal of the most segregated composition."""
+    field, mean = effective.composition, effective.mean_composition
+    away = jnp.sum((field - mean[:, None, None]) ** 2, axis=0)
+    c = field.reshape(len(mean), -1)[:, jnp.argmax(away)]
+    cubic = properties.elastic_constants_GPa[0] + properties.elastic_slopes_GPa @ (c - mean)
+    polycrystal_ = Polycrystal(rve_of(structure), structure.rotations)
+    base, anew = (
+        polycrystal_stiffness(x, polycrystal_, linear=linear).unwrap()
+        for x in (properties.elastic_constants_GPa[0], cubic)
+    )
+    affine = base + effective.stiffness_slopes_GPa @ (c - mean)
+    return float(jnp.linalg.norm(anew - affine) / jnp.linalg.norm(anew))
+
+
+def _atomistic_error(properties):
     """Standard errors of (K, G) from those of C11, C12, C44 (GPa), by the delta method on the self-consistent value."""
 
     def moduli(c):
         bounds = cubic_polycrystal(*c)
         return jnp.stack([bounds.bulk, bounds.self_consistent])
 
-    J = jax.jacobian(moduli)(cubic)
-    return jnp.sqrt(jnp.einsum("mi,ij,mj->m", J, covariance, J))
+    J = jax.jacobian(moduli)(properties.elastic_constants_GPa[0])
+    return jnp.sqrt(jnp.einsum("mi,i->m", J**2, properties.elastic_constants_stderr_GPa[0] ** 2))
 
 
-def _field_figures(config, cubic, linear, context):
+def _temperature_figure(properties, moduli, error):
+    T = np.asarray(properties.temperatures_K)
+    curves = [Curve(name, T, np.asarray(moduli[:, i]), np.full(len(T), float(error[i]))) for i, name in enumerate("KG")]
+    return ReportFigure(
+        "moduli_temperature",
+        "Homogenised moduli over temperature.",
+        panels([Panel("temperature (K)", "modulus (GPa)", curves)]),
+    )
+
+
+def _field_figures(config, properties, record, linear, context):
     """Grains and local stress of the first realisation under 1% uniaxial strain; also written for ParaView."""
-    record = microstructure(config, config.rve, 0)
-    answer = homogenize(rve_of(record), grain_law(cubic, record.rotations), 0.01 * E11, linear=linear).unwrap()
-    phases, voxel = np.asarray(record.phases), np.asarray(record.voxel_nm)
+    law = grain_law(properties.elastic_constants_GPa[0], record.rotations)
+    answer = homogenize(rve_of(record), law, 0.01 * E11, linear=linear).unwrap()
+    voxel = np.asarray(record.voxel_nm)
     stress = np.asarray(answer.stress_field)
     save_image_data(
         context.path("polycrystal.vtkhdf"),
-        {"grain": phases, "stress_GPa": stress, "strain": np.asarray(answer.strain_field)},
+        {"grain": np.asarray(record.phases), "stress_GPa": stress, "strain": np.asarray(answer.strain_field)},
         voxel,
     )
     deviation = stress[0] - stress[0].mean()
     return [
         ReportFigure(
-            "grains", "Grains of the first polycrystal, mid-plane.", grains_slice(phases[:, :, 0], voxel[:2])
-        ),
-        ReportFigure(
             "stress",
-            "σ₁₁ less its mean under 1% mean strain ε₁₁, the same plane.",
+            "σ₁₁ less its mean in the first RVE under 1% mean strain ε₁₁, a plane.",
             field_slice(deviation[:, :, 0], voxel[:2], label="σ₁₁ − ⟨σ₁₁⟩ (GPa)", centred=True),
-        ),
+        )
     ]
 
 
 def run_boundary(config, inputs, context):
-    """Stage ``boundary``: one window under the three boundary conditions, between its bounds."""
-    cubic = jnp.asarray(inputs["alloy"]["cubic_GPa"])
-    section = config.boundary_conditions
-    record = microstructure(config, section, 5_000)
-    rve, law, linear = rve_of(record), grain_law(cubic, record.rotations), solver(section)
-    conditions = {"SUBC": StaticUniform(), "PBC": Periodic(), "KUBC": KinematicUniform()}
-    stiffness, numbers, verdicts, hill = {}, {}, [], {}
-    for name, boundary in conditions.items():
-        context.progress(f"boundary condition {name}")
-        stiffness[name] = effective_stiffness(rve, law, boundary=boundary, linear=linear).unwrap()
-        answer = homogenize(rve, law, E11, boundary=boundary, linear=CG(rtol=1e-12, probe=0)).unwrap()
-        hill[name] = float(hill_mandel(rve, law, E11, answer.displacement, boundary=boundary).relative)
-        K, G = (float(v) for v in isotropic_projection(stiffness[name]))
-        numbers[f"bulk_{name}"] = Number(K, "GPa", None, f"one window of {section.grid} voxels, {name}")
-        numbers[f"shear_{name}"] = Number(G, "GPa", None, f"one window of {section.grid} voxels, {name}")
+    """Stage ``boundary``: every microstructure under the three boundary conditions, between its bounds."""
+    cubic = inputs["properties"]["record"].elastic_constants_GPa[0]
+    # Apparent moduli err by the square of the residual.
+    structures, linear = inputs["grains"]["microstructures"], CG(rtol=max(config.rve.rtol, 1e-6), probe=0)
+    stiffness = {name: [] for name in CONDITIONS}
+    hill, margins, nested, inside = dict.fromkeys(CONDITIONS, 0.0), [], [], []
+    for k, record in enumerate(structures):
+        rve, law = rve_of(record), grain_law(cubic, record.rotations)
+        for name, boundary in CONDITIONS.items():
+            context.progress(f"boundary condition {name}", k, len(structures))
+            stiffness[name].append(effective_stiffness(rve, law, boundary=boundary, linear=linear).unwrap())
+        if k == 0:
+            hill = {name: _hill(rve, law, boundary) for name, boundary in CONDITIONS.items()}
+        own = {name: stiffness[name][k] for name in CONDITIONS}
+        ordered = placement(own["PBC"], own["SUBC"], own["KUBC"], rtol=ORDER_RTOL)
+        margins.append(min(float(ordered.lower_margin), float(ordered.upper_margin)))
+        nested.append(bool(ordered.inside))
+        fractions = phase_fractions(record.phases, len(record.rotations))
+        lower, upper = reuss(law.stiffness, fractions), voigt(law.stiffness, fractions)
+        inside.append(all(bool(placement(C, lower, upper, rtol=ORDER_RTOL).inside) for C in own.values()))
+    means = {name: jnp.mean(jnp.stack(values), axis=0) for name, values in stiffness.items()}
+    numbers = _boundary_numbers(config, stiffness, means, hill, cubic)
+    verdicts = (
+        # K is the same for every cubic aggregate: there the margin is zero up to rounding.
+        Verdict("SUBC ≤ PBC ≤ KUBC", all(nested), f"in every RVE; smallest eigenvalue margin {min(margins):.1e} GPa"),
+        Verdict("Hill–Mandel", max(hill.values()) <= 1e-10, f"largest relative residual {max(hill.values()):.1e}"),
+        Verdict("between Reuss and Voigt", all(inside), "all conditions and RVEs, as quadratic forms"),
+    )
+    return StageResult(
+        {"stiffness": {k: jnp.stack(v) for k, v in stiffness.items()}},
+        numbers,
+        verdicts,
+        (_boundary_section(means, cubic_polycrystal(*cubic)),),
+        (),
+    )
+
+
+def _hill(rve, law, boundary) -> float:
+    """Relative residual of the Hill–Mandel condition under one strain."""
+    answer = homogenize(rve, law, E11, boundary=boundary, linear=CG(rtol=1e-12, probe=0)).unwrap()
+    return float(hill_mandel(rve, law, E11, answer.displacement, boundary=boundary).relative)
+
+
+def _boundary_numbers(config, stiffness, means, hill, cubic):
+    numbers, bounds = {}, cubic_polycrystal(*cubic)
+    for name, values in stiffness.items():
+        error = standard_error(isotropic_projection(jnp.stack(values)))
+        method = f"mean of {len(values)} RVEs of {config.rve.grid} voxels, {name}; error: scatter over RVEs"
+        for i, modulus in enumerate(("bulk", "shear")):
+            numbers[f"{modulus}_{name}"] = Number(
+                float(isotropic_projection(means[name])[i]), "GPa", float(error[i]), method
+            )
         numbers[f"hill_mandel_{name}"] = Number(
             hill[name], "1", None, "⟨σ:ε⟩ against boundary forces times displacements"
         )
-    ordered = [placement(stiffness["PBC"], stiffness["SUBC"], stiffness["KUBC"], rtol=ORDER_RTOL)]
-    margin = min(float(ordered[0].lower_margin), float(ordered[0].upper_margin))
-    verdicts.append(
-        Verdict("SUBC ≤ PBC ≤ KUBC", bool(ordered[0].inside), f"smallest eigenvalue margin {margin:.3g} GPa")
-    )
-    verdicts.append(
-        Verdict("Hill–Mandel", max(hill.values()) <= 1e-10, f"largest relative residual {max(hill.values()):.1e}")
-    )
-    fractions = phase_fractions(record.phases, section.n_grains)
-    upper, lower = voigt(law.stiffness, fractions), reuss(law.stiffness, fractions)
-    inside = all(bool(placement(C, lower, upper, rtol=ORDER_RTOL).inside) for C in stiffness.values())
-    verdicts.append(Verdict("between Reuss and Voigt", inside, "all three conditions, as quadratic forms"))
-    bounds = cubic_polycrystal(*cubic)
     for field in ("reuss", "hs_lower", "self_consistent", "hs_upper", "voigt"):
         numbers[f"shear_{field}"] = Number(float(getattr(bounds, field)), "GPa", None, "untextured cubic polycrystal")
-    section_ = _boundary_section(stiffness, bounds)
-    return StageResult({"stiffness": stiffness}, numbers, tuple(verdicts), (section_,), ())
+    return numbers
 
 
 def _boundary_section(stiffness, bounds):
@@ -178,40 +232,42 @@ def _boundary_section(stiffness, bounds):
         unit="GPa",
     )
     caption = (
-        "One window under static, periodic and kinematic uniform boundary conditions. The bounds are those of the "
-        "untextured polycrystal; a window of few grains may leave them."
+        "Mean over the RVEs under static, periodic and kinematic uniform boundary conditions. The bounds are those "
+        "of the untextured polycrystal; RVEs of few grains may leave them."
     )
     rows = [[name, *(f"{float(v):.3f}" for v in isotropic_projection(C))] for name, C in stiffness.items()]
-    table = Table(["boundary condition", "K (GPa)", "G (GPa)"], rows, "Apparent moduli of the window")
+    table = Table(["boundary condition", "K (GPa)", "G (GPa)"], rows, "Apparent moduli, mean over the RVEs")
     return ReportSection("Boundary conditions and bounds", "", [table], [ReportFigure("bounds", caption, strip)])
 
 
 def run_scales(config, inputs, context):
     """Stage ``scales``: may properties be passed up, or must scales be solved together?"""
-    rve_nm = min(config.rve.grid) * config.rve.voxel_nm
-    volume = float(np.prod(config.rve.grid)) * config.rve.voxel_nm**3 / config.rve.n_grains
+    effective, structures = inputs["rve"]["properties"], inputs["grains"]["microstructures"]
+    rve_nm = float(effective.rve_length_nm)
+    grains = float(np.mean([len(m.rotations) for m in structures]))
+    volume = float(np.prod(config.rve.grid)) * config.rve.voxel_nm**3 / grains
     grain_nm = config.scales.correlation_length_nm or float(np.cbrt(volume))
     found = separate_scales(
-        component_nm=config.scales.component_length_mm * 1e6,
+        component_nm=config.segregation.wavelength_nm,
         rve_nm=rve_nm,
         heterogeneity_nm=grain_nm,
+        windows=len(structures),
         max_epsilon=config.scales.max_rve_to_component,
         max_heterogeneity=config.scales.max_correlation_to_rve,
     )
     measured = "given" if config.scales.correlation_length_nm else "cube root of the mean grain volume"
     numbers = {
-        "epsilon": Number(found.epsilon, "1", None, "L_RVE/L"),
-        "heterogeneity_ratio": Number(found.heterogeneity_ratio, "1", None, f"ξ/L_RVE, ξ: {measured}"),
+        "epsilon": Number(
+            found.epsilon, "1", None, "L_RVE/L, L: wavelength of the segregation, over which C_eff varies"
+        ),
+        "heterogeneity_ratio": Number(
+            found.heterogeneity_ratio, "1", None, f"ξ/(n^⅓ L_RVE) of n = {len(structures)} RVEs, ξ: {measured}"
+        ),
         "heterogeneity_length": Number(grain_nm, "nm", None, measured),
         "rve_length": Number(rve_nm, "nm", None, "grid times voxel"),
     }
     verdict = Verdict(
         "scale separation", found.verdict is Separation.HIERARCHICAL, f"{found.verdict.value}: {found.reason}"
     )
-    return StageResult(
-        {"verdict": found.verdict.value},
-        numbers,
-        (verdict,),
-        (ReportSection("Scale separation", f"{found.verdict.value}. {found.reason}"),),
-        (),
-    )
+    section = ReportSection("Scale separation", f"{found.verdict.value}. {found.reason}")
+    return StageResult({"verdict": found.verdict.value}, numbers, (verdict,), (section,), ())

@@ -21,16 +21,16 @@ WEAKEST = 1e-6
 """Smallest slope, relative to the modulus, of a direction that proves something."""
 
 
-def path(config, potential):
-    """(moduli and their gradients) as a function of the potential, on the cells and the RVE of the chain."""
-    cells, grains = equimolar_cells(config, potential), polycrystal(config)
+def path(config, inputs, potential):
+    """(moduli and their gradients) as a function of the potential, on the cells and the first RVE of the chain."""
+    cells, grains = equimolar_cells(config, potential), polycrystal(inputs)
     return lambda p: moduli_and_jacobian(p, cells, grains, linear=solver(config.rve))
 
 
 def run_gradient(config, inputs, context):
     """Stage ``gradient``: the gradient through the whole path against finite differences, all re-relaxed."""
     potential = inputs["fit"]["parameters"].potential
-    evaluate = path(config, potential)
+    evaluate = path(config, inputs, potential)
     context.progress("compiling the gradient of the whole path")
     moduli, gradient = evaluate(potential)
     directions = parameter_directions(potential, random=config.gradient.n_random_directions, seed=config.seed)
@@ -95,7 +95,7 @@ def run_calibration(config, inputs, context):
     dataset = load_reference(config, context)
     _, prior, training, held_out, _, outside = fit_inputs(config, dataset)
     theta, unflatten = flatten(fitted)
-    evaluate = path(config, fitted.potential)
+    evaluate = path(config, inputs, fitted.potential)
 
     def observable(t):
         moduli, gradient = evaluate(unflatten(t).potential)

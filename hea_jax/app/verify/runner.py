@@ -1,7 +1,6 @@
 """Running reference cases: each is computed, compared, timed; one that breaks is a failed row, not a crash."""
 
 import importlib
-import importlib.util
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -9,11 +8,9 @@ from typing import Any
 
 from hea_jax.app.verify.rows import SCALES, Case, Check, Skip
 
-MODULES = ("electronic", "atomistic_potentials", "atomistic_elasticity", "continuum", "hierarchical", "path")
+MODULES = ("electronic", "atomistic_potentials", "atomistic_elasticity", "atomistic_dynamics", "mesoscale", "continuum",
+           "macro", "fe2", "hierarchical", "path")
 """Modules of ``hea_jax.app.verify`` that hold cases; each has ``cases() -> list[Case]``."""
-
-PENDING = frozenset(MODULES) - {"atomistic_potentials"}
-"""Modules of ``MODULES`` that may still be missing."""
 
 
 def collect(scale: str | None = None) -> list[Case]:
@@ -22,10 +19,7 @@ def collect(scale: str | None = None) -> list[Case]:
         raise ValueError(f"there is no scale {scale!r}; the scales are {', '.join(SCALES)}")
     cases: list[Case] = []
     for name in MODULES:
-        module = f"{__package__}.{name}"
-        if name in PENDING and importlib.util.find_spec(module) is None:
-            continue
-        cases += importlib.import_module(module).cases()
+        cases += importlib.import_module(f"{__package__}.{name}").cases()
     repeated = {case.name for case in cases if sum(case.name == other.name for other in cases) > 1}
     if repeated:
         raise ValueError(f"two cases are called {', '.join(sorted(repeated))}")
