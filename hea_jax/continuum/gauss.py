@@ -79,12 +79,12 @@ def stress_field(law: AbstractFiniteStrainLaw, F: Float[Array, "9 gauss *point"]
 
 
 def tangent_field(law: AbstractFiniteStrainLaw, F: Float[Array, "9 gauss *point"]) -> Float[Array, "45 gauss *point"]:
-    """∂²ψ/∂F² in GPa at every point, packed (``laws.fused``): in closed form where the law has one, else by autodiff."""
+    """∂²ψ/∂F² in GPa at every point, packed (``laws.fused``): in closed form if the law has one, else by autodiff."""
     if isinstance(law, AbstractFusedLaw):
         return law.packed_tangent(F)
     push = jax.linearize(lambda f: stress_field(law, f), F)[1]
-    columns = [push(jnp.zeros_like(F).at[b].set(1.0)) for b in range(9)]
-    return jnp.stack([columns[b][a] for a, b in zip(ROWS9, COLUMNS9, strict=True)])
+    units = jnp.eye(9, dtype=F.dtype).reshape(9, 9, *[1] * (F.ndim - 1))
+    return jax.vmap(push)(jnp.broadcast_to(units, (9, *F.shape)))[COLUMNS9, ROWS9]
 
 
 def apply_tangent(tangent: Float[Array, "45 *point"], dF: Float[Array, "9 *point"]) -> Float[Array, "9 *point"]:

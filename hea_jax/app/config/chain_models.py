@@ -73,8 +73,8 @@ class Tables(Section):
     boundary_energy_J_per_m2: PositiveFloat = Field(default=0.98, description="energy of general grain boundaries")
     gradient_coefficient_GPa_nm2: PositiveFloat = Field(default=0.1, description="κ of ½κ|∇c|²")
     source: Text = Field(
-        default="self-diffusion and boundary diffusion of the elements: Frost & Ashby 1982, Table 5.1; boundary energy: "
-        "a third (Murr 1975) of the mean surface energy of Nb, Mo, Ta, W (Tyson & Miller 1977); κ: size of a "
+        default="self-diffusion and boundary diffusion of the elements: Frost & Ashby 1982, Table 5.1; boundary energy:"
+        " a third (Murr 1975) of the mean surface energy of Nb, Mo, Ta, W (Tyson & Miller 1977); κ: that of a "
         "regular solution (Cahn & Hilliard 1958)",
         description="where these numbers come from (author, year, table)",
     )
@@ -138,7 +138,7 @@ class Fe2(Section):
 class TipGradient(Section):
     """The check of d(tip displacement)/d(potential parameters) against finite differences."""
 
-    n_random_directions: Annotated[int, Field(ge=1)] = Field(default=2, description="random directions")
+    n_random_directions: Annotated[int, Field(ge=1)] = Field(default=1, description="random directions")
     relative_steps: Annotated[Increasing, Len(2)] = Field(
         default=(1e-5, 1e-4), description="finite-difference steps, relative to the parameters' norm"
     )

@@ -1,5 +1,7 @@
 """Stage ``tip``: d(tip displacement)/d(potential parameters), through C_ij, RVE and finite elements."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,11 +23,12 @@ def run_tip(config, inputs, context):
     """Stage ``tip``: the gradient of the component's tip displacement against re-relaxed finite differences."""
     potential = inputs["fit"]["parameters"].potential
     cells, design = elastic_cells(config, potential)
+    record, needed = _needed(config, inputs["properties"]["record"])
     path = TipPath(
         cells,
         design,
-        stretches(inputs),
-        inputs["properties"]["record"],
+        stretches(inputs)[:needed],
+        record,
         inputs["grains"]["microstructures"][0],
         panel(config),
         config.alloy.n_cells,
@@ -58,6 +61,20 @@ def run_tip(config, inputs, context):
         (section,),
         ("tip_gradient_error",),
     )
+
+
+def _needed(config, record):
+    """The record up to the first temperature that the component does not exceed, and their number."""
+    hottest = max(config.component.clamp_temperature_K, config.component.tip_temperature_K)
+    needed = int(np.searchsorted(np.asarray(record.temperatures_K), hottest)) + 1
+    names = (
+        "temperatures_K",
+        "lattice_constants_A",
+        "lattice_constants_stderr_A",
+        "elastic_constants_GPa",
+        "elastic_constants_stderr_GPa",
+    )
+    return dataclasses.replace(record, **{name: getattr(record, name)[:needed] for name in names}), needed
 
 
 def _report(limits, value, gradient, checks):

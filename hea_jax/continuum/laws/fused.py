@@ -1,7 +1,7 @@
 """Finite-strain laws that offer their tangent in closed form.
 
-Components come first (9 = 3i + j of F_ij), points after them. A symmetric 9×9 tangent is packed into its upper triangle,
-row by row (45 components).
+Components come first (9 = 3i + j of F_ij), points after them. A symmetric 9×9 tangent is packed into its upper
+triangle, row by row (45 components).
 
 Source: Ogden 1997, ch. 6 (first elasticity tensor ∂²ψ/∂F∂F and its major symmetry).
 """

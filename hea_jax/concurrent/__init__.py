@@ -1,0 +1,1 @@
+"""Two scales at once: FE² and the coupling of atoms to a continuum."""
