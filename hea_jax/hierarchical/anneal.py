@@ -9,24 +9,22 @@ JCGM 100:2008 (propagation of uncertainty).
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from hea_jax.hierarchical.atoms_to_grains import atomic_volume, boundary_mobility, diffusivities
 from hea_jax.mesoscale.bulk import RegularSolution
-from hea_jax.mesoscale.descriptors import compact_grains
 from hea_jax.mesoscale.equations import MultiComponentDiffusion, complete, multicomponent, reduce
 from hea_jax.mesoscale.evolve import evolve
 from hea_jax.mesoscale.grain_growth import GrainGrowth, grain_growth
 from hea_jax.mesoscale.grid import PeriodicGrid, grid_of
 from hea_jax.mesoscale.mobility import Darken
 from hea_jax.mesoscale.steppers import IMEXRK2
-from hea_jax.records import AtomisticProperties, Microstructure
+from hea_jax.records import AtomisticProperties
 
 
 def free_energy(properties: AtomisticProperties, temperature_K) -> RegularSolution:
@@ -118,12 +116,3 @@ def _repeated(field: Array, size: int) -> Array:
     for axis in range(1, field.ndim):
         field = jnp.repeat(field, size, axis=axis)
     return field
-
-
-def microstructure_of(grains: Int[Array, "*grid"], rotations: Float[Array, "grain 3 3"], voxel_nm: Sequence[float], *,
-                      composition: Float[Array, "element *cgrid"], composition_stderr: Float[Array, "element *cgrid"],
-                      composition_voxel_nm: Sequence[float]) -> Microstructure:
-    """The record of an annealed microstructure: grains that have vanished are left out (host-side)."""
-    phases, old = compact_grains(grains)
-    return Microstructure(jnp.asarray(phases), rotations[jnp.asarray(old)], jnp.asarray(voxel_nm, float),
-                          composition, composition_stderr, jnp.asarray(composition_voxel_nm, float))

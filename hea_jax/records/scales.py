@@ -61,9 +61,10 @@ class AtomisticProperties(eqx.Module):
 class Microstructure(eqx.Module):
     """A microstructure: grains on one grid, composition on another of its own length scale.
 
-    ``phases`` (*grid) grain or phase index, ``rotations`` (grain, 3, 3) active rotations from crystal to sample axes,
-    ``voxel_nm`` (d,) voxel edge lengths. Where the mesoscale computed it: ``composition`` (element, *cgrid) atomic
-    fractions and their standard errors, on voxels of ``composition_voxel_nm`` (dc,).
+    ``phases`` (*grid) grain or phase index, ``rotations`` (grain, 3, 3) active rotations from crystal to sample axes
+    (also of grains that have vanished), ``voxel_nm`` (d,) voxel edge lengths. Where the mesoscale computed it:
+    ``composition`` (element, *cgrid) atomic fractions and their standard errors, on voxels of ``composition_voxel_nm``
+    (dc,).
     """
 
     phases: Int[Array, "*grid"]

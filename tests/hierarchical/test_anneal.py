@@ -10,7 +10,6 @@ from hea_jax.core.units import BOLTZMANN_EV_PER_K
 from hea_jax.hierarchical.anneal import (
     composition_stderr,
     diffusion_model,
-    microstructure_of,
     of_elements_present,
     relaxation_rates,
 )
@@ -101,12 +100,3 @@ def test_lattice_and_boundaries_at_temperature():
     np.testing.assert_allclose(atomic_volume(record, temperature), a**3 / 2 * 1e30, rtol=1e-9)
     D = 1.1e14 * np.exp(-4.16 / (BOLTZMANN_EV_PER_K * temperature))
     np.testing.assert_allclose(diffusivities(record, temperature)[0], D, rtol=1e-9)
-
-
-def test_a_vanished_grain_leaves_the_record():
-    grains = jnp.asarray(np.where(np.arange(64).reshape(4, 4, 4) < 32, 0, 2))
-    turns = jnp.stack([k * jnp.eye(3) for k in (1.0, 2.0, 3.0)])
-    record = microstructure_of(grains, turns, [2.0] * 3, composition=cast(), composition_stderr=cast(),
-                               composition_voxel_nm=[1.0, 1.0])
-    assert set(np.unique(record.phases)) == {0, 1}
-    np.testing.assert_array_equal(record.rotations, [turns[0], turns[2]])

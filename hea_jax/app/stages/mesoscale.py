@@ -16,7 +16,6 @@ from hea_jax.hierarchical.anneal import (
     composition_stderr,
     diffusion_model,
     grain_model,
-    microstructure_of,
     of_elements_present,
     relaxation_rates,
 )
@@ -28,6 +27,7 @@ from hea_jax.mesoscale.evolve import check_resolution
 from hea_jax.mesoscale.grain_growth import grains_of, order_parameters, relaxation_time_s
 from hea_jax.mesoscale.grid import PeriodicGrid, grid_of
 from hea_jax.mesoscale.steppers import IMEXRK2
+from hea_jax.records import Microstructure
 from hea_jax.structures.polycrystal import voronoi_polycrystal
 from hea_jax.structures.rotations import random_rotations
 from hea_jax.structures.segregation import melting_partition, segregated_composition
@@ -212,13 +212,14 @@ def run_grains(config, inputs, context):
         runs.append(run)
         rotations = random_rotations(jax.random.fold_in(key, 1), config.rve.n_grains)
         structures.append(
-            microstructure_of(
+            # Vanished grains keep their rotation: all realisations have one shape, hence one compiled program.
+            Microstructure(
                 run["grains"],
                 rotations,
-                [config.rve.voxel_nm] * 3,
-                composition=field["composition"],
-                composition_voxel_nm=field["voxel_nm"],
-                composition_stderr=field["composition_stderr"],
+                jnp.full(3, config.rve.voxel_nm),
+                field["composition"],
+                field["composition_stderr"],
+                field["voxel_nm"],
             )
         )
     context.progress("grain growth in the plane")

@@ -35,6 +35,11 @@ def polycrystal(inputs, realisation=0) -> Polycrystal:
     return Polycrystal(rve_of(record), record.rotations)
 
 
+def grains_left(record) -> int:
+    """Grains that a microstructure still has."""
+    return len(np.unique(record.phases))
+
+
 def solver(section) -> CG:
     """The configured linear solver of the RVE."""
     return CG(rtol=section.rtol, probe=0)
@@ -51,7 +56,7 @@ def run_rve(config, inputs, context):
     moduli, scatter = isotropic_projection(effective.stiffness_GPa), standard_error(isotropic_projection(every[0]))
     atomic = _atomistic_error(properties)
     total = jnp.sqrt(scatter**2 + atomic**2)
-    grains = [len(m.rotations) for m in structures]
+    grains = [grains_left(m) for m in structures]
     method = (
         f"mean of {len(structures)} phase-field polycrystals of {min(grains)} to {max(grains)} grains on "
         f"{config.rve.grid} voxels, periodic; standard error: scatter over polycrystals and over alloy cells"
@@ -248,7 +253,7 @@ def run_scales(config, inputs, context):
     """Stage ``scales``: may properties be passed up, or must scales be solved together?"""
     effective, structures = inputs["rve"]["properties"], inputs["grains"]["microstructures"]
     rve_nm = float(effective.rve_length_nm)
-    grains = float(np.mean([len(m.rotations) for m in structures]))
+    grains = float(np.mean([grains_left(m) for m in structures]))
     volume = float(np.prod(config.rve.grid)) * config.rve.voxel_nm**3 / grains
     grain_nm = config.scales.correlation_length_nm or float(np.cbrt(volume))
     found = separate_scales(

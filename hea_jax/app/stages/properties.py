@@ -12,7 +12,7 @@ from hea_jax.atomistic.composition import affine_design, enriched_compositions, 
 from hea_jax.core.units import EV_TO_MEV
 from hea_jax.hierarchical.anneal import of_elements_present, relaxation_rates
 from hea_jax.hierarchical.atoms_to_grains import alloy_elasticity
-from hea_jax.records import AtomisticProperties, Labelled, Provenance
+from hea_jax.records import AtomisticProperties, Provenance
 
 KJ_PER_MOL_TO_EV = 1.0 / 96.48533212331
 """Energy per mole to energy per atom (Faraday constant, CODATA 2022)."""
@@ -81,7 +81,7 @@ def run_properties(config, inputs, context):
         config.tables.source,
     )
     return StageResult(
-        {"record": record, "provenance": Labelled(record.composition, provenance)},
+        {"record": record, "provenance": provenance},
         _numbers(config, record),
         (stable,),
         (_section(config, record),),
