@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hea_jax.atomistic.elasticity import elastic_constants
-from hea_jax.atomistic.neighbours import neighbour_table
+from hea_jax.atomistic.neighbours import neighbour_table, skin_exceeded
 from hea_jax.atomistic.relaxation import LINEAR, RELAX, AtomRelaxation, relax
 from hea_jax.core.condense import condense
 from hea_jax.core.krylov import CG
 from hea_jax.core.minimise import AbstractMinimiser
-from hea_jax.core.results import Solution, first_failure, succeeded
+from hea_jax.core.results import RESULTS, Solution, failure_if, first_failure, succeeded
 from hea_jax.core.tensors import cubic_projection
 from hea_jax.core.types import Scalar
 from hea_jax.records import AbstractPotential, Atoms, Neighbours
@@ -114,12 +114,18 @@ def quasi_static_stiffness(
     thermal expansion alone. Results per cell as for ``relax`` and ``elastic_constants``.
     """
 
+    lattice = jax.tree.map(lambda leaf: leaf[0], cells.atoms)
+
     def one(atoms, factor):
         wide = atoms.deformed(factor * jnp.eye(3))
         problem, still = AtomRelaxation(potential, wide, cells.pairs), jnp.zeros_like(wide.positions)
         found = condense(problem, jnp.zeros(6), still, solver=solver, linear=linear)
-        stiffness = elastic_constants(potential, wide.displaced(found.value[1]), cells.pairs, linear=linear)
-        return Solution(stiffness.value, first_failure(found.result, stiffness.result), found.stats)
+        final = wide.displaced(found.value[1])
+        stiffness = elastic_constants(potential, final, cells.pairs, linear=linear)
+        # All cells start from one lattice, which the table was built for.
+        lost = skin_exceeded(lattice, jax.lax.stop_gradient(final), cells.pairs)
+        result = first_failure(found.result, stiffness.result, failure_if(lost, RESULTS.neighbour_skin_exceeded))
+        return Solution(stiffness.value, result, found.stats)
 
     return jax.vmap(one)(relaxed, stretch)
 

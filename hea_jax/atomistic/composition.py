@@ -82,13 +82,18 @@ def pair_interactions(compositions, enthalpies_eV: Float[Array, "n"], stderr_eV:
     """Ω_ij (eV) of H_mix = ½ Σ_ij Ω_ij c_i c_j by weighted least squares, and their standard errors; symmetric, zero
     diagonal.
 
-    The errors hold the misfit of the model where it exceeds the errors of the enthalpies. Pairs that no composition
-    contains stay zero; raises ``ValueError`` if the compositions leave a pair that they contain undetermined.
+    The errors hold the misfit of the model where it exceeds the errors of the enthalpies. Elements
+    that no composition contains have zeros; raises ``ValueError`` if a pair of the others is in no composition, or
+    undetermined.
     """
     c = np.asarray(compositions, float)
     first, second = np.triu_indices(c.shape[1], 1)
     design = c[:, first] * c[:, second]
     present = design.max(axis=0) > 0
+    missing = [(int(i), int(j)) for i, j, p in zip(first, second, present, strict=True)
+               if not p and c[:, i].any() and c[:, j].any()]
+    if missing:
+        raise ValueError(f"no composition contains the pairs of elements {missing}: add a composition of each")
     design = design[:, present]
     if np.linalg.matrix_rank(design, tol=1e-9) < design.shape[1]:
         raise ValueError(f"{len(c)} compositions do not determine {design.shape[1]} pair interactions: add binaries")

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hea_jax.core.results import succeeded
 from hea_jax.hierarchical.atoms_to_grains import atomic_volume, boundary_mobility, diffusivities
 from hea_jax.mesoscale.bulk import RegularSolution
 from hea_jax.mesoscale.equations import MultiComponentDiffusion, complete, multicomponent, reduce
@@ -84,8 +85,11 @@ def composition_stderr(properties: AtomisticProperties, composition: Float[Array
     """Standard error of the annealed composition from that of the interactions, by the delta method.
 
     ``composition`` as cast; its anneal is repeated on voxels ``coarsen`` times larger in ``steps`` equal steps, with a
-    tangent for every pair of elements, and the answer is repeated over the fine voxels.
+    tangent for every pair of elements, and the answer is repeated over the fine voxels. NaN if that anneal fails.
+    Raises ``ValueError`` unless ``coarsen`` divides the grid.
     """
+    if any(n % coarsen for n in composition.shape[1:]):
+        raise ValueError(f"a grid of {composition.shape[1:]} voxels cannot be made {coarsen} times coarser")
     coarse = _block_means(composition, coarsen)
     grid = PeriodicGrid(coarse.shape[1:], jnp.broadcast_to(voxel_nm * coarsen, (composition.ndim - 1,)))
     pairs = [(i, j) for i in range(len(composition)) for j in range(i)]
@@ -96,7 +100,8 @@ def composition_stderr(properties: AtomisticProperties, composition: Float[Array
             omega = omega.at[i, j].set(value).at[j, i].set(value)
         changed = eqx.tree_at(lambda p: p.interactions_eV, properties, omega)
         model = diffusion_model(changed, grid, temperature_K)
-        return complete(evolve(model, IMEXRK2(), reduce(coarse), dt_s=time_s / steps, steps=steps).value)
+        sol = evolve(model, IMEXRK2(), reduce(coarse), dt_s=time_s / steps, steps=steps)
+        return complete(sol.value) * jnp.where(succeeded(sol.result), 1.0, jnp.nan)
 
     index = tuple(np.array(pairs).T)
     slopes = jax.jacfwd(annealed)(properties.interactions_eV[index])

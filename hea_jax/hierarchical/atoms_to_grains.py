@@ -93,14 +93,15 @@ def lattice_constant(properties: AtomisticProperties, temperature_K) -> Scalar:
 
 
 def atomic_volume(properties: AtomisticProperties, temperature_K) -> Scalar:
-    """Volume per atom of the bcc lattice (Å³) at a temperature."""
-    return lattice_constant(properties, temperature_K) ** 3 / 2
+    """Volume per atom (Å³) at a temperature."""
+    return lattice_constant(properties, temperature_K) ** 3 / properties.atoms_per_cell
 
 
 def boundary_mobility(properties: AtomisticProperties, temperature_K) -> Scalar:
     """Grain-boundary mobility M (nm/(s·GPa)): velocity per driving pressure (Turnbull 1951)."""
     kT = BOLTZMANN_EV_PER_K * temperature_K
     diffusion = properties.boundary_diffusion_nm3_per_s * jnp.exp(-properties.boundary_diffusion_energy_eV / kT)
-    b = lattice_constant(properties, temperature_K) * np.sqrt(3) / 2 * A_TO_NM
+    neighbour = {2: np.sqrt(3) / 2, 4: np.sqrt(0.5)}[properties.atoms_per_cell]
+    b = lattice_constant(properties, temperature_K) * neighbour * A_TO_NM
     omega = atomic_volume(properties, temperature_K) * A_TO_NM**3
     return diffusion * omega / (b**2 * kT * EV_TO_GPA_NM3)

@@ -44,7 +44,8 @@ def effective_properties(properties: AtomisticProperties, microstructures: Seque
                          boundary: AbstractBoundary | None = None, linear: CG = RVE_LINEAR) -> Solution:
     """``Solution(EffectiveProperties)``: C_eff at every temperature, averaged over the microstructures.
 
-    Standard errors: scatter over the microstructures, and the errors of C_ij by the delta method. The composition
+    Standard errors: scatter over the microstructures, and the errors of C11, C12, C44 by the delta method (from the
+    same cells, hence as fully correlated). The composition
     field is that of the first microstructure. Differentiable in the properties. Raises ``ValueError`` for a
     microstructure without composition. Results as for ``effective_stiffness``.
     """
@@ -61,7 +62,8 @@ def effective_properties(properties: AtomisticProperties, microstructures: Seque
     results = [jax.tree.map(lambda leaf, t=t: leaf[t], sol.result) for sol in solved for t in range(len(C))]
     number = len(microstructures)
     scatter = jnp.std(C, axis=1, ddof=1) / number**0.5 if number > 1 else jnp.full_like(C[:, 0], jnp.nan)
-    atomic = jnp.sqrt(jnp.einsum("tijk,tk->tij", J**2, properties.elastic_constants_stderr_GPa**2))
+    # C11, C12 and C44 come from the same cells: their errors count as fully correlated.
+    atomic = jnp.abs(jnp.einsum("tijk,tk->tij", J, properties.elastic_constants_stderr_GPa))
     strain, strain_error = thermal_strain(properties)
     length = jnp.min(jnp.asarray(first.phases.shape) * first.voxel_nm)
     record = EffectiveProperties(
@@ -69,8 +71,7 @@ def effective_properties(properties: AtomisticProperties, microstructures: Seque
         stiffness_GPa=jnp.mean(C, axis=1),
         stiffness_stderr_GPa=jnp.sqrt(scatter**2 + atomic**2),
         stiffness_slopes_GPa=jnp.einsum("ijk,ke->ije", J[0], properties.elastic_slopes_GPa),
-        stiffness_slopes_stderr_GPa=jnp.sqrt(
-            jnp.einsum("ijk,ke->ije", J[0]**2, properties.elastic_slopes_stderr_GPa**2)),
+        stiffness_slopes_stderr_GPa=jnp.abs(jnp.einsum("ijk,ke->ije", J[0], properties.elastic_slopes_stderr_GPa)),
         thermal_strain=strain,
         thermal_strain_stderr=strain_error,
         mean_composition=properties.composition,

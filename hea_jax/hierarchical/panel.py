@@ -74,13 +74,13 @@ def tip_displacement(effective: EffectiveProperties, panel: Panel) -> Scalar:
 def tip_and_error(effective: EffectiveProperties, panel: Panel) -> tuple[Scalar, Scalar]:
     """Vertical tip displacement and its standard error (nm) from those of the record, by the delta method.
 
-    Errors of moduli and thermal strains count as independent; those of the composition field, which stem from a few
-    interactions, as fully correlated (an upper bound).
+    Errors of moduli, of their slopes, of thermal strains and of the composition have few sources each: within a group
+    they count as fully correlated (for the composition, whose signs are unknown, an upper bound), the groups as
+    independent.
     """
     tip, slope = jax.value_and_grad(lambda e: tip_displacement(e, panel))(effective)
-    independent = ((slope.stiffness_GPa, effective.stiffness_stderr_GPa),
-                   (slope.stiffness_slopes_GPa, effective.stiffness_slopes_stderr_GPa),
-                   (slope.thermal_strain, effective.thermal_strain_stderr))
-    variance = sum(jnp.sum((g * s) ** 2) for g, s in independent)
-    composition = jnp.sum(jnp.abs(slope.composition) * effective.composition_stderr)
-    return tip, jnp.sqrt(variance + composition**2)
+    groups = ((slope.stiffness_GPa, effective.stiffness_stderr_GPa),
+              (slope.stiffness_slopes_GPa, effective.stiffness_slopes_stderr_GPa),
+              (slope.thermal_strain, effective.thermal_strain_stderr),
+              (jnp.abs(slope.composition), effective.composition_stderr))
+    return tip, jnp.sqrt(sum(jnp.sum(g * s) ** 2 for g, s in groups))

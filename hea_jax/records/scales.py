@@ -33,10 +33,10 @@ class AtomisticProperties(eqx.Module):
     Over ``temperatures_K`` (t,): cubic ``lattice_constants_A`` (t,) and ``elastic_constants_GPa`` (t, 3), C11 C12 C44.
     ``elastic_slopes_GPa`` (3, element): how these change with composition, C(c) = C + slopes·(c − composition).
     ``interactions_eV`` (element, element), symmetric with zero diagonal: H_mix = ½ Σ_ij Ω_ij c_i c_j per atom.
-    Self-diffusion D_i = ``diffusion_prefactors_nm2_per_s`` exp(−``diffusion_energies_eV``/kT), (element,).
-    Grain boundaries: energy (J/m²), and width times diffusivity δD = ``boundary_diffusion_nm3_per_s``
-    exp(−``boundary_diffusion_energy_eV``/kT), which gives their mobility. ``gradient_coefficient_GPa_nm2`` κ () of
-    ½κ|∇c_i|².
+    ``atoms_per_cell`` of the cubic cell: 2 bcc, 4 fcc. Self-diffusion D_i = ``diffusion_prefactors_nm2_per_s``
+    exp(−``diffusion_energies_eV``/kT), (element,). Grain boundaries: energy (J/m²), and width times diffusivity δD =
+    ``boundary_diffusion_nm3_per_s`` exp(−``boundary_diffusion_energy_eV``/kT), which gives their mobility.
+    ``gradient_coefficient_GPa_nm2`` κ () of ½κ|∇c_i|².
     """
 
     composition: Float[Array, "element"]
@@ -56,6 +56,7 @@ class AtomisticProperties(eqx.Module):
     boundary_diffusion_nm3_per_s: Float[Array, ""]
     boundary_diffusion_energy_eV: Float[Array, ""]
     elements: tuple[str, ...] = eqx.field(static=True)
+    atoms_per_cell: int = eqx.field(static=True, default=2)
 
 
 class Microstructure(eqx.Module):

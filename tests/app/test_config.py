@@ -234,3 +234,23 @@ def test_every_field_is_described_with_its_unit():
             # An optional section stands in a union with None.
             section = next((a for a in typing.get_args(annotation) if hasattr(a, "model_fields")), annotation)
         assert section.model_fields[path[-1]].description, path
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "message", "remedy"),
+    [
+        ("alloy.mixing_compositions=[{Mo: 0.5, Ta: 0.5}]", "alloy", "no Nb-Mo, Nb-Ta", "leave mixing_compositions out"),
+        ("component.tip_temperature_K=1600", "component", "300 to 1500 K", "widen dynamics.expansion_temperatures_K"),
+        ("fe2.rve_voxels=64", "fe2", "larger than the RVE", "write 48 or less"),
+        ("segregation.grid=[130, 128]", "segregation.grid", "multiples of 4", "write [132, 128]"),
+        ("tables.self_diffusion_m2_per_s={W: {prefactor: 1.0, energy_kJ_per_mol: 500.0}}", "tables",
+         "has no Mo, Nb, Ta", "add them"),
+    ],
+)  # fmt: skip
+def test_sections_that_do_not_fit_each_other_are_refused_before_anything_runs(override, field, message, remedy):
+    with pytest.raises(ConfigError) as caught:
+        load_config(CONFIGS / "nbmotaw.yaml", (override,))
+    (problem,) = caught.value.problems
+    assert problem.field == field
+    assert message in problem.message
+    assert remedy in problem.remedy

@@ -43,6 +43,7 @@ def test_commands_of_the_readme_are_understood(command, monkeypatch):
 
 def test_links_and_paths_of_the_readme_exist():
     assert len(COMMANDS) >= 6
+    assert "@@" not in README
     for path in re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"`((?:configs|tests|scripts)/[\w./]+)`", README):
         assert (ROOT / path).exists(), path
 

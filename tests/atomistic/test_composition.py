@@ -63,6 +63,8 @@ def test_pair_interactions_come_back_and_carry_their_errors():
     assert not np.allclose(bent, omega, atol=1e-4)
     ternary, zero = pair_interactions(c[:3, :3], jnp.asarray(H[:3]), jnp.full(3, 0.001))
     assert ternary.shape == zero.shape == (3, 3)
+    with pytest.raises(ValueError, match=r"no composition contains the pairs of elements \[\(0, 1\)\]"):
+        pair_interactions(c[1:6], jnp.asarray(H[1:6]), jnp.full(5, 0.001))
     with pytest.raises(ValueError, match="do not determine"):
         pair_interactions(c[-1:], jnp.asarray(H[-1:]), jnp.full(1, 0.001))
 

@@ -18,6 +18,7 @@ from hea_jax.atomistic.ensembles import (
     Langevin,
     StochasticCellRescaling,
     mean_and_corrected_error,
+    mean_square_displacement,
     radial_distribution,
     simulate,
 )
@@ -226,3 +227,12 @@ run {steps}
     assert done.returncode == 0, done.stdout[-500:]
     rows = np.loadtxt(folder / "end", skiprows=9 + atoms.number + 9)
     return rows[:, 1:]
+
+
+def test_a_drift_of_all_atoms_is_no_displacement():
+    positions = jnp.asarray(np.random.default_rng(0).normal(size=(20, 3)))
+    kicks = jnp.asarray(np.random.default_rng(1).normal(size=(20, 3)))
+    shifted = positions + jnp.array([3.0, -1.0, 2.0])
+    assert float(mean_square_displacement(shifted, positions)) == pytest.approx(0.0, abs=1e-24)
+    expected = np.mean(np.sum((np.asarray(kicks) - np.mean(np.asarray(kicks), axis=0)) ** 2, axis=1))
+    assert float(mean_square_displacement(shifted + kicks, positions)) == pytest.approx(expected, rel=1e-12)

@@ -159,8 +159,17 @@ def test_zero_pressure_and_expansion_of_exact_lines():
     V = jnp.asarray([33.0, 34.0, 35.0])
     a, error = zero_pressure_lattice_constant(V, 5.0 * (34.2 - V), jnp.asarray([0.1, 0.1, 0.1]))
     assert float(a) == pytest.approx(34.2 ** (1 / 3), rel=1e-12)
-    # σ_V² = (σ/slope)² (1/3 + 0.2²/2) by hand; a = V^⅓.
-    assert float(error) == pytest.approx(0.02 * (1 / 3 + 0.02) ** 0.5 / (3 * 34.2 ** (2 / 3)), rel=1e-12)
+    # Lagrange weights of the parabola at 34.2 are −.08, .96, .12; a = V^⅓.
+    weights = (0.08**2 + 0.96**2 + 0.12**2) ** 0.5
+    assert float(error) == pytest.approx(0.02 * weights / (3 * 34.2 ** (2 / 3)), rel=1e-9)
+    a, error = zero_pressure_lattice_constant(V[:2], 5.0 * (33.4 - V[:2]), jnp.asarray([0.1, 0.1]))
+    assert float(a) == pytest.approx(33.4 ** (1 / 3), rel=1e-12)
+    assert float(error) == pytest.approx(0.02 * (0.6**2 + 0.4**2) ** 0.5 / (3 * 33.4 ** (2 / 3)), rel=1e-9)
+    # Murnaghan's equation of state over 3.6% in volume: the curvature is followed.
+    strained = 34.0 * jnp.asarray([1.0, 1.006, 1.012]) ** 3
+    pressure = 256.0 / 4.5 * ((34.5 / strained) ** 4.5 - 1)
+    assert float(zero_pressure_lattice_constant(strained, pressure, jnp.full(3, 0.01))[0]) == pytest.approx(
+        34.5 ** (1 / 3), rel=1e-5)
     T = jnp.asarray([300.0, 600.0, 900.0])
     alpha, error = expansion_coefficient(T, 3.2 * (1 + 7e-6 * (T - 600.0)), jnp.full(3, 1e-4))
     assert float(alpha) == pytest.approx(7e-6, rel=1e-12)

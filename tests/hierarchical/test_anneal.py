@@ -4,6 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hierarchical.chain_fixtures import ELEMENTS, SEGREGATION, WAVELENGTH_NM, cast, properties
 
 from hea_jax.core.units import BOLTZMANN_EV_PER_K
@@ -100,3 +101,17 @@ def test_lattice_and_boundaries_at_temperature():
     np.testing.assert_allclose(atomic_volume(record, temperature), a**3 / 2 * 1e30, rtol=1e-9)
     D = 1.1e14 * np.exp(-4.16 / (BOLTZMANN_EV_PER_K * temperature))
     np.testing.assert_allclose(diffusivities(record, temperature)[0], D, rtol=1e-9)
+
+
+def test_lattices_differ_in_volume_and_neighbour_distance():
+    record, T_ = properties(), 900.0
+    fcc = dataclasses.replace(record, atoms_per_cell=4)
+    np.testing.assert_allclose(atomic_volume(fcc, T_), atomic_volume(record, T_) / 2, rtol=1e-12)
+    # M = δD Ω/(b² kT): Ω halves, b² goes from 3a²/4 to a²/2.
+    np.testing.assert_allclose(boundary_mobility(fcc, T_), 0.75 * boundary_mobility(record, T_), rtol=1e-12)
+
+
+def test_errors_need_a_grid_that_can_be_made_coarser():
+    record, _ = of_elements_present(properties())
+    with pytest.raises(ValueError, match="cannot be made 3 times coarser"):
+        composition_stderr(record, cast(), jnp.asarray(1.0), T, 1.0, coarsen=3)

@@ -39,8 +39,8 @@ def test_isotropic_crystals_pass_through(effective):
     for k, cubic in enumerate(([300.0, 100.0, 100.0], [280.0, 100.0, 90.0], [260.0, 100.0, 80.0])):
         np.testing.assert_allclose(effective.stiffness_GPa[k], cubic_stiffness(*cubic), rtol=1e-7, atol=1e-6)
     # No scatter between microstructures: only the atoms' errors are left, C11 with that of C11 and so on.
-    assert float(effective.stiffness_stderr_GPa[0, 0, 0]) < 0.71
-    assert float(effective.stiffness_stderr_GPa[0, 0, 0]) > 0.3
+    np.testing.assert_allclose(effective.stiffness_stderr_GPa[0, 0, 0], 0.7, rtol=0.1)
+    assert float(effective.stiffness_stderr_GPa[0, 0, 4]) < 0.05
     assert float(effective.rve_length_nm) == 20.0
 
 
@@ -120,7 +120,8 @@ def test_free_expansion_and_errors(effective):
     h = 1e-6
     shifts = [float((tip_displacement(dataclasses.replace(
         effective, thermal_strain=effective.thermal_strain.at[k].add(h)), panel) - tip) / h) for k in range(3)]
-    expected = np.linalg.norm(np.array(shifts) * np.asarray(effective.thermal_strain_stderr))
+    # One source, a(T₀), is in all of them: fully correlated.
+    expected = abs(np.sum(np.array(shifts) * np.asarray(effective.thermal_strain_stderr)))
     np.testing.assert_allclose(tip_and_error(only, panel)[1], expected, rtol=1e-5)
 
 

@@ -6,11 +6,13 @@ A unit stands in the name of every field that has one.
 from typing import Annotated
 
 from annotated_types import Len
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
-from hea_jax.app.config.fields import Fraction, Increasing, Repeats, Section, Text
+from hea_jax.app.config.fields import Fraction, Increasing, Repeats, Section, Text, refused
 
 Square = tuple[PositiveInt, PositiveInt]
+COARSEN = 4
+"""How much coarser the grid is on which standard errors of the composition are computed."""
 
 
 class Dynamics(Section):
@@ -97,6 +99,16 @@ class Segregation(Section):
     temperature_K: PositiveFloat = Field(default=2073.0, description="temperature of the anneal")
     time_s: PositiveFloat = Field(default=14_400.0, description="time of the anneal")
     tolerance: PositiveFloat = Field(default=1e-6, description="error of one time step (atomic fraction)")
+
+    @field_validator("grid")
+    @classmethod
+    def _coarsens(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if any(n % COARSEN for n in value):
+            up = [COARSEN * -(-n // COARSEN) for n in value]
+            raise refused(
+                f"voxels must be multiples of {COARSEN} (errors are computed on a coarser grid)", f"write {up}"
+            )
+        return value
 
 
 class Grains(Section):

@@ -3,6 +3,7 @@
 Each stage of the chain reads some sections and is computed again when one of them changes (``app.runs``).
 """
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -194,3 +195,45 @@ class Config(Section):
     gradient: Gradient = Gradient()
     tip_gradient: TipGradient = TipGradient()
     calibration: Calibration
+
+    @field_validator("alloy")
+    @classmethod
+    def _pairs_are_determined(cls, value: Alloy) -> Alloy:
+        given = [set(c) for c in value.mixing_compositions]
+        missing = [f"{a}-{b}" for a, b in itertools.combinations(value.composition, 2)
+                   if given and not any({a, b} <= c for c in given)]
+        if missing:
+            raise refused(f"mixing_compositions hold no {', '.join(missing)}: their interactions stay unknown",
+                          "add 50:50 of each, or leave mixing_compositions out")
+        return value
+
+    @field_validator("tables")
+    @classmethod
+    def _tables_cover_the_alloy(cls, value: Tables, info) -> Tables:
+        alloy = info.data.get("alloy")
+        for name in ("self_diffusion_m2_per_s", "boundary_diffusion_m3_per_s"):
+            missing = sorted(set(alloy.composition if alloy else ()) - set(getattr(value, name)))
+            if missing:
+                raise refused(f"{name} has no {', '.join(missing)}", "add them, and their source")
+        return value
+
+    @field_validator("component")
+    @classmethod
+    def _temperatures_are_known(cls, value: ComponentSection, info) -> ComponentSection:
+        dynamics = info.data.get("dynamics")
+        own = (value.clamp_temperature_K, value.tip_temperature_K)
+        if dynamics and not all(dynamics.expansion_temperatures_K[0] <= T <= dynamics.expansion_temperatures_K[-1]
+                                for T in own):
+            known = f"{dynamics.expansion_temperatures_K[0]:g} to {dynamics.expansion_temperatures_K[-1]:g} K"
+            raise refused(f"temperatures of the component must lie within those of the dynamics, {known}",
+                          "widen dynamics.expansion_temperatures_K")
+        return value
+
+    @field_validator("fe2")
+    @classmethod
+    def _window_fits(cls, value: Fe2, info) -> Fe2:
+        rve = info.data.get("rve")
+        if rve and value.rve_voxels > min(rve.grid):
+            raise refused(f"rve_voxels {value.rve_voxels} is larger than the RVE, {rve.grid}",
+                          f"write {min(rve.grid)} or less, or enlarge rve.grid")
+        return value

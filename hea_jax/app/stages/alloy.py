@@ -1,5 +1,7 @@
 """Stages on random alloy cells: lattice constant, elastic constants, mixing enthalpies, all with standard errors."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -105,6 +107,7 @@ def run_alloy(config, inputs, context):
         "covariance_GPa2": jnp.cov(cubic.T) / cells.number,
         "stiffness_GPa": jnp.mean(stiffness.value, axis=0),
         "lattice_constant_A": lattice,
+        "lattice_constant_stderr_A": lattice_error,
         "energies_eV": relaxed.value.energies_eV,
     }
     stable = bool((cubic[:, 0] > cubic[:, 1]).all() and (cubic[:, 2] > 0).all())
@@ -140,7 +143,9 @@ def run_mixing(config, inputs, context):
     """Stage ``mixing``: enthalpies of mixing over composition."""
     potential = inputs["fit"]["parameters"].potential
     elements, n = potential.elements, config.alloy.n_mixing_cells
-    wanted = list(config.alloy.mixing_compositions)
+    # Without a list: what determines the pair interactions, 50:50 of every pair, and the alloy.
+    pairs = [{a: 0.5, b: 0.5} for a, b in itertools.combinations(config.alloy.composition, 2)]
+    wanted = list(config.alloy.mixing_compositions) or [*pairs, config.alloy.composition]
     compositions = [{element: 1.0} for element in elements] + [c for c in wanted for _ in range(n)]
     energies = _energies(config, potential, compositions, context)
     fractions = jnp.asarray([fractions_vector(c, elements) for c in compositions])

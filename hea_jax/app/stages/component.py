@@ -50,7 +50,7 @@ def run_component(config, inputs, context):
     balance = float(np.abs(np.asarray(state.reactions).sum(axis=0) + loads).max() / np.abs(loads).max())
     method = (
         f"Cook's panel, {section.elements} quadratic elements, plane strain, C_eff(x, T) at every Gauss point; "
-        "standard error by the delta method"
+        "standard error by the delta method, errors of one source fully correlated"
     )
     numbers = {
         "tip_displacement": Number(tip, "nm", tip_error, method),
@@ -174,7 +174,8 @@ def _section(section, model, state, fringes, tips, curve):
     text = (
         f"Cook's tapered panel, {48 * section.scale_nm * 1e-3:g} µm wide, clamped at the left at "
         f"{section.clamp_temperature_K:g} K and sheared by {section.shear_traction_GPa:g} GPa at the right at "
-        f"{section.tip_temperature_K:g} K. Stiffness and thermal strain at every Gauss point follow composition and "
+        f"{section.tip_temperature_K:g} K. The panel is stress-free at the lowest temperature of the "
+        "dynamics. Stiffness and thermal strain at every Gauss point follow composition and "
         "temperature there; the law is linear, so the load–displacement line is straight and starts at the thermal "
         "displacement."
     )

@@ -13,6 +13,7 @@ from hea_jax.atomistic.ensembles import Langevin, begin, initial_state, run_dyna
 from hea_jax.atomistic.ensembles.observables import integrated_autocorrelation_time, mean_and_corrected_error
 from hea_jax.atomistic.ensembles.thermal_expansion import expansion_coefficient, lattice_constants_of_temperature
 from hea_jax.atomistic.neighbours import neighbour_table
+from hea_jax.atomistic.relaxation import relax
 from hea_jax.core.results import failure_message
 from hea_jax.structures.alloys import random_alloys
 
@@ -37,7 +38,7 @@ def run_dynamics_stage(config, inputs, context):
     potential = inputs["fit"]["parameters"].potential
     lattice = float(inputs["alloy"]["lattice_constant_A"])
     samples, facts = _trajectory(config, potential, lattice, context)
-    record, expansion, numbers, section = _expansion(config, potential, lattice, context)
+    record, expansion, numbers, section = _expansion(config, potential, inputs["alloy"], context)
     own, verdicts, figure = _observables(config, samples, facts)
     text = (
         f"{facts['atoms']} atoms, {config.dynamics.duration_ps:g} ps at {config.dynamics.temperature_K:g} K with "
@@ -137,12 +138,15 @@ def _observables(config, samples, facts):
             means["potential_energy_eV"][1] / facts["atoms"],
             method,
         ),
-        "mean_square_displacement": Number(*_pair(means["msd_A2"], "Å²"), method + "; from the lattice sites"),
+        "mean_square_displacement": Number(
+            *_pair(means["msd_A2"], "Å²"), method + "; from the sites, less the drift of the centre"
+        ),
         "temperature_autocorrelation_time": Number(tau, "fs", None, "integrated, automatic window (Sokal 1997)"),
         "neighbour_rebuilds": Number(facts["rebuilds"], "1", None, "tables built after the first"),
     }
     away = abs(T - section.temperature_K) / T_error
     verdicts = (
+        Verdict("neighbour table rebuilt", facts["rebuilds"] >= 1, f"{facts['rebuilds']} times; nothing was lost"),
         Verdict(
             "thermostat holds the temperature",
             away <= 3,
@@ -171,45 +175,69 @@ def _pair(mean_and_error, unit):
     return mean_and_error[0], unit, mean_and_error[1]
 
 
-def _expansion(config, potential, lattice, context):
+def _expansion(config, potential, alloy, context):
     """Lattice constants at temperature from NVT at several volumes: record, verdicts, numbers, section."""
     section = config.dynamics
     context.progress("thermal expansion: dynamics at several volumes and temperatures")
+    lattice = float(alloy["lattice_constant_A"])
     atoms = crystal(config, potential, lattice, section.expansion_repeats, 33)
+    cells = int(np.prod(section.expansion_repeats))
+    rest = relax(potential, atoms, neighbour_table(atoms, potential.cutoff, skin=config.alloy.skin_A)).unwrap()[1]
     skip, keep = (_whole(t, section.dt_fs) for t in (section.expansion_equilibration_ps, section.expansion_duration_ps))
     sol = lattice_constants_of_temperature(
         potential,
         atoms,
         jax.random.fold_in(jax.random.key(config.seed), 34),
         temperatures_K=section.expansion_temperatures_K,
-        cubic_cells=int(np.prod(section.expansion_repeats)),
+        cubic_cells=cells,
         strains=section.expansion_strains,
         dt_fs=section.dt_fs,
         steps=skip + keep,
         discard=skip,
         every=EVERY,
         chunk=CHUNK,
+        friction_per_fs=section.friction_per_ps * 1e-3,
     )
     found = sol.unwrap()
-    T, a, error = (np.asarray(v) for v in (found.temperatures_K, found.lattice_constants_A, found.errors_A))
+    T = np.asarray(found.temperatures_K)
+    # One cell of the alloy: its stretch is that of the alloy, its lattice constant is not.
+    own = float(jnp.cbrt(rest.volume / cells))
+    stretch, stretch_error = np.asarray(found.lattice_constants_A) / own, np.asarray(found.errors_A) / own
+    a = lattice * stretch
+    error = np.hypot(lattice * stretch_error, stretch * float(alloy["lattice_constant_stderr_A"]))
     p = np.asarray(found.pressures_GPa)
-    alpha, alpha_error = (float(v) for v in expansion_coefficient(*(jnp.asarray(v) for v in (T, a, error))))
+    points = (jnp.asarray(v) for v in (T, a, lattice * stretch_error))
+    alpha, alpha_error = (float(v) for v in expansion_coefficient(*points))
     method = (
         f"NVT at {len(section.expansion_strains)} volumes of {atoms.number} atoms, "
-        f"{section.expansion_duration_ps:g} ps each; classical, zero pressure"
+        f"{section.expansion_duration_ps:g} ps each; classical, zero pressure; error: dynamics, "
+        "and scatter of a(0) over the alloy cells"
     )
     numbers = {
         f"lattice_constant_{t:g}K": Number(float(x), "Å", float(e), method) for t, x, e in zip(T, a, error, strict=True)
     }
     numbers["thermal_expansion"] = Number(alpha, "1/K", alpha_error, f"linear, mean over {T[0]:g}–{T[-1]:g} K")
     enclosed = bool(((p.max(axis=1) >= 0) & (p.min(axis=1) <= 0)).all())
+    if not enclosed:
+        raise RuntimeError(
+            f"the volumes do not enclose zero pressure ({p.min():.2f} to {p.max():.2f} GPa): widen "
+            "dynamics.expansion_strains"
+        )
     verdicts = (
         Verdict(
             "volumes enclose zero pressure",
-            enclosed,
+            True,
             f"pressures from {p.min():.2f} to {p.max():.2f} GPa: nothing is extrapolated",
         ),
     )
+    report = _expansion_section(found, a, error, f"α = ({1e6 * alpha:.2f} ± {1e6 * alpha_error:.2f})·10⁻⁶/K. {method}.")
+    record = {"temperatures_K": T, "lattice_constants_A": a, "errors_A": error, "stretches": stretch}
+    return record, verdicts, numbers, report
+
+
+def _expansion_section(found, a, error, text):
+    """Pressures over volume, and lattice constants over temperature."""
+    T, p = np.asarray(found.temperatures_K), np.asarray(found.pressures_GPa)
     V = np.asarray(found.volumes_A3)
     isotherms = [Curve(f"{t:g} K", V[k], p[k], np.asarray(found.pressure_errors_GPa)[k]) for k, t in enumerate(T)]
     figure = panels(
@@ -219,9 +247,9 @@ def _expansion(config, potential, lattice, context):
         ]
     )
     rows = [[f"{t:g}", f"{x:.5f}", f"{e:.5f}"] for t, x, e in zip(T, a, error, strict=True)]
-    report = ReportSection(
+    return ReportSection(
         "Thermal expansion",
-        f"α = ({1e6 * alpha:.2f} ± {1e6 * alpha_error:.2f})·10⁻⁶/K. {method}.",
+        text,
         [Table(["T (K)", "a (Å)", "standard error (Å)"], rows, "Lattice constants at zero pressure")],
         [
             ReportFigure(
@@ -231,4 +259,3 @@ def _expansion(config, potential, lattice, context):
             )
         ],
     )
-    return {"temperatures_K": T, "lattice_constants_A": a, "errors_A": error}, verdicts, numbers, report

@@ -69,6 +69,11 @@ def setup(config, inputs) -> Setup:
     section, record = config.fe2, inputs["grains"]["microstructures"][0]
     cubic = inputs["properties"]["record"].elastic_constants_GPa[0]
     scale = config.component.scale_nm
+    if section.rve_voxels > min(record.phases.shape):
+        raise ValueError(
+            f"fe2.rve_voxels is {section.rve_voxels}, the microstructure has {record.phases.shape} voxels: "
+            "use a smaller window, or a larger rve.grid"
+        )
     mesh = cooks_membrane(section.elements, Quad4(), scale=scale)
     disc = discretise(mesh)
     number, n = disc.points[0] * disc.points[1], section.rve_voxels
@@ -164,25 +169,26 @@ def _homogenised(config, inputs, problem):
     return np.array(curve)
 
 
-def _histories(stats):
-    """Relative residuals of every load step."""
-    return [np.asarray(stats["residual"])[np.asarray(stats["load_step"]) == k] for k in np.unique(stats["load_step"])]
+def _histories(stats, rtol):
+    """Relative residuals of every load step that was accepted."""
+    every = [np.asarray(stats["residual"])[np.asarray(stats["load_step"]) == k] for k in np.unique(stats["load_step"])]
+    return [history for history in every if history[-1] <= rtol]
 
 
-def _order(stats) -> float | None:
+def _order(stats, rtol) -> float | None:
     """Observed order of Newton in the load step with most iterations; None if they are too few to tell."""
-    history = max(_histories(stats), key=len)
+    history = max(_histories(stats, rtol), key=len)
     return observed_order(history, floor=FLOOR) if np.sum(history > FLOOR) >= 4 else None
 
 
 def _numbers(config, problem, outcome: Outcome):
     section, answer, stats = config.fe2, outcome.answer, outcome.stats
     tangent_error, tip = outcome.tangent_error, float(answer.state.u[problem.tip, 1])
-    order = _order(stats)
+    order = _order(stats, section.rtol)
     against = tip / outcome.homogenised[-1, 1] - 1
     F = np.asarray(deformation_gradients(problem.disc, answer.state.u)).reshape(-1, 3, 3)
     green = 0.5 * (np.swapaxes(F, 1, 2) @ F - np.eye(3))
-    iterations = [len(h) for h in _histories(stats)]
+    iterations = [len(h) for h in _histories(stats, section.rtol)]
     method = f"{len(problem.phases)} RVEs of {section.rve_voxels}³ voxels, one window of the phase field per point"
     numbers = {
         "fe2_tip_displacement": Number(tip, "nm", None, method),
@@ -254,7 +260,7 @@ def _section(config, problem, outcome: Outcome):
             "fe2_newton",
             "Macroscopic Newton residuals of every load step.",
             newton_residuals(
-                {str(k + 1): h.tolist() for k, h in enumerate(_histories(stats))},
+                {str(k + 1): h.tolist() for k, h in enumerate(_histories(stats, config.fe2.rtol))},
                 unit="relative",
                 tolerance=config.fe2.rtol,
             ),

@@ -53,9 +53,9 @@ def run_rve(config, inputs, context):
     solved = effective_properties(properties, structures, linear=linear)
     effective = solved.unwrap()
     every = solved.stats["realisations_GPa"]
-    moduli, scatter = isotropic_projection(effective.stiffness_GPa), standard_error(isotropic_projection(every[0]))
-    atomic = _atomistic_error(properties)
-    total = jnp.sqrt(scatter**2 + atomic**2)
+    moduli = isotropic_projection(effective.stiffness_GPa)
+    scatter = jax.vmap(standard_error)(isotropic_projection(every))
+    total = jnp.sqrt(scatter**2 + _atomistic_error(properties) ** 2)
     grains = [grains_left(m) for m in structures]
     method = (
         f"mean of {len(structures)} phase-field polycrystals of {min(grains)} to {max(grains)} grains on "
@@ -64,10 +64,10 @@ def run_rve(config, inputs, context):
     numbers = {}
     for k, T in enumerate(np.asarray(properties.temperatures_K)):
         for i, name in enumerate(("bulk", "shear")):
-            numbers[f"{name}_modulus_{T:g}K"] = Number(float(moduli[k, i]), "GPa", float(total[i]), method)
+            numbers[f"{name}_modulus_{T:g}K"] = Number(float(moduli[k, i]), "GPa", float(total[k, i]), method)
     mean = effective.stiffness_GPa[0]
     numbers |= {
-        "shear_modulus_scatter": Number(float(scatter[1]), "GPa", None, "standard error over polycrystals alone"),
+        "shear_modulus_scatter": Number(float(scatter[0, 1]), "GPa", None, "standard error over polycrystals alone"),
         "anisotropy": Number(float(anisotropy(mean)), "1", None, "‖C − C_iso‖/‖C‖ of the mean stiffness"),
         "C_eff": Number(
             np.asarray(voigt_from_mandel(mean)),
@@ -93,7 +93,7 @@ def run_rve(config, inputs, context):
     figures.append(_temperature_figure(properties, moduli, total))
     text = (
         f"Homogenised moduli at {float(properties.temperatures_K[0]):g} K: K = {float(moduli[0, 0]):.2f} ± "
-        f"{float(total[0]):.2f} GPa and G = {float(moduli[0, 1]):.2f} ± {float(total[1]):.2f} GPa."
+        f"{float(total[0, 0]):.2f} GPa and G = {float(moduli[0, 1]):.2f} ± {float(total[0, 1]):.2f} GPa."
     )
     first = f"{float(properties.temperatures_K[0]):g}K"
     return StageResult(
@@ -121,19 +121,20 @@ def _affine_error(properties, effective, structure, linear) -> float:
 
 
 def _atomistic_error(properties):
-    """Standard errors of (K, G) from those of C11, C12, C44 (GPa), by the delta method on the self-consistent value."""
+    """Standard errors of (K, G) (t, 2) from those of C11, C12, C44 (GPa), which come from the same cells and count as
+    fully correlated; by the delta method on the self-consistent value."""
 
     def moduli(c):
         bounds = cubic_polycrystal(*c)
         return jnp.stack([bounds.bulk, bounds.self_consistent])
 
-    J = jax.jacobian(moduli)(properties.elastic_constants_GPa[0])
-    return jnp.sqrt(jnp.einsum("mi,i->m", J**2, properties.elastic_constants_stderr_GPa[0] ** 2))
+    J = jax.vmap(jax.jacobian(moduli))(properties.elastic_constants_GPa)
+    return jnp.abs(jnp.einsum("tmi,ti->tm", J, properties.elastic_constants_stderr_GPa))
 
 
 def _temperature_figure(properties, moduli, error):
     T = np.asarray(properties.temperatures_K)
-    curves = [Curve(name, T, np.asarray(moduli[:, i]), np.full(len(T), float(error[i]))) for i, name in enumerate("KG")]
+    curves = [Curve(name, T, np.asarray(moduli[:, i]), np.asarray(error[:, i])) for i, name in enumerate("KG")]
     return ReportFigure(
         "moduli_temperature",
         "Homogenised moduli over temperature.",

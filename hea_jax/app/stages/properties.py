@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hea_jax.app.config.models import ATOMS_PER_CUBIC_CELL
 from hea_jax.app.plots_curves import Curve, Panel, panels
 from hea_jax.app.report import ReportFigure, ReportSection, Table
 from hea_jax.app.runs import Number, StageResult, Verdict
@@ -22,7 +23,7 @@ NAMES = ("C11", "C12", "C44")
 def elastic_cells(config, potential):
     """Base cells, then cells enriched in each element, and the design of their compositions: one batch."""
     mean = np.asarray(fractions_vector(config.alloy.composition, potential.elements))
-    atoms = int(np.prod(config.alloy.repeats)) * {"bcc": 2, "fcc": 4}[config.alloy.lattice]
+    atoms = int(np.prod(config.alloy.repeats)) * ATOMS_PER_CUBIC_CELL[config.alloy.lattice]
     enriched = enriched_compositions(mean, atoms, step=config.properties.composition_step)
     rows = [mean] * config.alloy.n_cells + list(np.repeat(enriched, config.properties.n_cells_per_element, axis=0))
     named = [{e: float(x) for e, x in zip(potential.elements, row, strict=True) if x > 0} for row in rows]
@@ -32,7 +33,7 @@ def elastic_cells(config, potential):
 
 def stretches(inputs):
     """a(T)/a(0) of the dynamics."""
-    return jnp.asarray(inputs["dynamics"]["expansion"]["lattice_constants_A"]) / inputs["alloy"]["lattice_constant_A"]
+    return jnp.asarray(inputs["dynamics"]["expansion"]["stretches"])
 
 
 def run_properties(config, inputs, context):
@@ -62,6 +63,7 @@ def run_properties(config, inputs, context):
         interactions_eV=omega,
         interactions_stderr_eV=omega_error,
         elements=potential.elements,
+        atoms_per_cell=ATOMS_PER_CUBIC_CELL[config.alloy.lattice],
         **table_fields(config, potential.elements),
     )
     slowest = float(

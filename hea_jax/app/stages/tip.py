@@ -110,6 +110,7 @@ def _report(limits, value, gradient, checks):
     )
     text = (
         "Potential → relaxed cells of all compositions at all temperatures → RVE → finite elements, reverse mode. "
-        "Held fixed: lattice constants of the dynamics, the microstructure and its composition field."
+        "Held fixed: the relative expansion a(T)/a(0) of the dynamics, hence the thermal strain, the microstructure "
+        "and its composition field."
     )
     return numbers, verdicts, ReportSection("Gradient of the tip displacement", text, [table])

@@ -49,8 +49,9 @@ def mean_and_corrected_error(series: Float[Array, "n"]) -> tuple[Scalar, Scalar]
 
 
 def mean_square_displacement(positions: Positions, origin: Positions) -> Scalar:
-    """⟨|r − r₀|²⟩ over the atoms (Å²) for unwrapped positions (Å)."""
-    return jnp.mean(jnp.sum((positions - origin) ** 2, axis=-1))
+    """⟨|r − r₀|²⟩ over the atoms less the mean displacement (Å²), for unwrapped positions (Å)."""
+    moved = positions - origin
+    return jnp.mean(jnp.sum((moved - jnp.mean(moved, axis=0)) ** 2, axis=-1))
 
 
 def radial_distribution(atoms: Atoms, pairs: Neighbours, edges_A: Float[Array, "bins+1"]) -> Float[Array, "bins"]:

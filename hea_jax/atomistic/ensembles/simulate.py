@@ -22,7 +22,7 @@ Series = Float[Array, "*batch sample"]
 class Samples(eqx.Module):
     """What was read off the trajectory, one entry per ``every`` steps: step number; potential and kinetic energy (eV),
     kinetic temperature (K), pressure with its kinetic part (GPa), volume (Å³), and the mean-square displacement from
-    ``origin`` (Å²; zero without one)."""
+    ``origin`` less that of the centre (Å²; zero without an origin)."""
 
     step: Int[Array, "*batch sample"]
     potential_energy_eV: Series
@@ -80,6 +80,8 @@ def simulate(potential: AbstractPotential, ensemble: AbstractEnsemble, state: MD
         now = carry[0]
         E = field.evaluate(now.atoms.positions, now.atoms.cell).energy
         displacement = jnp.zeros_like(now.forces) if origin is None else now.atoms.positions - origin
+        # A thermostat moves the centre of mass too: that is no diffusion.
+        displacement = displacement - jnp.mean(displacement, axis=0)
         row = Samples(now.step, E, kinetic_energy(now), temperature(now, dof), pressure_GPa(now), now.atoms.volume,
                       jnp.mean(jnp.sum(displacement**2, axis=-1)))
         return carry, row

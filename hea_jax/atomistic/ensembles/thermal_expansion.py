@@ -36,15 +36,29 @@ class LatticeConstants(eqx.Module):
 
 def zero_pressure_lattice_constant(volumes_A3: Float[Array, "n"], pressures_GPa: Float[Array, "n"],
                                    pressure_errors_GPa: Float[Array, "n"]) -> tuple[Scalar, Scalar]:
-    """``(a, standard error)`` in Å where the weighted straight line p(V) vanishes.
+    """``(a, standard error)`` in Å where the weighted fit of p(V) vanishes.
 
-    ``volumes_A3`` per cubic unit cell (Å³), at least two. The line is good for volumes within about 2% that enclose
-    p = 0: with K′ = 4 its curvature then shifts a by less than 2e-4 of itself.
+    ``volumes_A3`` per cubic unit cell (Å³), at least two that enclose p = 0. Three or more are fitted by a parabola:
+    a straight line through volumes 3% apart would err by some 1e-4 of a.
     """
-    (p, slope), covariance, centre = weighted_line(volumes_A3, pressures_GPa, pressure_errors_GPa)
-    V = centre - p / slope
-    variance = (covariance[0, 0] + (V - centre) ** 2 * covariance[1, 1]) / slope**2
-    return jnp.cbrt(V), jnp.sqrt(variance) / (3.0 * jnp.cbrt(V) ** 2)
+    n = volumes_A3.shape[0]
+    centre = jnp.mean(volumes_A3)
+    x = (volumes_A3 - centre) / centre
+    design = jnp.stack([x**k for k in range(min(n, 3))], axis=1) / pressure_errors_GPa[:, None]
+    covariance = jnp.linalg.inv(design.T @ design)
+    coefficients = covariance @ design.T @ (pressures_GPa / pressure_errors_GPa)
+    powers = jnp.arange(coefficients.shape[0])
+
+    def polish(root, _):
+        value, slope = jax.value_and_grad(lambda t: jnp.sum(coefficients * t**powers))(root)
+        return root - value / slope, None
+
+    start = -coefficients[0] / coefficients[1]
+    root, _ = jax.lax.scan(polish, start, None, length=8)
+    slope = jax.grad(lambda t: jnp.sum(coefficients * t**powers))(root)
+    terms = root**powers
+    a = jnp.cbrt(centre * (1 + root))
+    return a, a / 3 / (1 + root) * jnp.sqrt(terms @ covariance @ terms) / jnp.abs(slope)
 
 
 def expansion_coefficient(temperatures_K: Float[Array, "n"], lattice_constants_A: Float[Array, "n"],
