@@ -44,9 +44,28 @@ class Coupled(AbstractSymbol):
         return jnp.einsum("ij...,j...->i...", self.values, spectrum)
 
     def resolvent(self, step):
-        matrices = jnp.moveaxis(self.values, (0, 1), (-2, -1))
-        inverse = jnp.linalg.inv(jnp.eye(matrices.shape[-1], dtype=matrices.dtype) - step * matrices)
-        return Coupled(jnp.moveaxis(inverse, (-2, -1), (0, 1)))
+        n, modes = self.values.shape[0], self.values.ndim - 2
+        identity = jnp.eye(n, dtype=self.values.dtype).reshape(n, n, *[1] * modes)
+        return Coupled(_inverse(identity - step * self.values))
+
+
+def _inverse(matrices: Float[Array, "n n *k"]) -> Float[Array, "n n *k"]:
+    """Inverses of small matrices, component axes first, by Gauss–Jordan elimination with row pivots.
+
+    Not by LAPACK: two batched triangular solves of one program block each other for ever on a CPU with two threads
+    (jax 0.10: both wait for the thread pool from within it).
+    """
+    n, modes = matrices.shape[0], matrices.ndim - 2
+    identity = jnp.eye(n, dtype=matrices.dtype).reshape(n, n, *[1] * modes)
+    rows = jnp.concatenate([matrices, jnp.broadcast_to(identity, matrices.shape)], axis=1)
+    number = jnp.arange(n).reshape(n, *[1] * (modes + 1))
+    for column in range(n):
+        pivot = column + jnp.argmax(jnp.abs(rows[column:, column]), axis=0)
+        chosen = jnp.take_along_axis(rows, pivot[None, None], axis=0)[0]
+        rows = jnp.where(number == pivot, rows[column], rows)
+        chosen = chosen / chosen[column]
+        rows = jnp.where(number == column, chosen, rows - rows[:, column][:, None] * chosen)
+    return rows[:, n:]
 
 
 def exponential_weights(z: Float[Array, "*k"], *, points: int = 16) -> tuple[Array, Array, Array, Array]:

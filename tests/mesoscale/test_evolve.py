@@ -21,6 +21,7 @@ from hea_jax.mesoscale.evolve import check_resolution, evolve, with_precision
 from hea_jax.mesoscale.grid import grid_of
 from hea_jax.mesoscale.mobility import Darken, Frozen
 from hea_jax.mesoscale.steppers import DELTA, ETDRK4, GAMMA, IMEXRK2, SemiImplicit
+from hea_jax.mesoscale.symbols import Coupled
 
 STEPPERS = {"semi-implicit": SemiImplicit(), "IMEXRK2": IMEXRK2(), "ETDRK4": ETDRK4()}
 
@@ -281,3 +282,12 @@ def test_pfhub_1a():
     history = sol.unwrap().history
     for t, total in zip(reference["time"][:7], reference["total"][:7], strict=True):
         np.testing.assert_allclose(history.energy[np.argmin(np.abs(history.t_s - t))], total, rtol=5e-3)
+
+
+def test_resolvent_of_coupled_fields_is_an_inverse():
+    """Also with a zero on the diagonal, where elimination needs another pivot."""
+    values = np.random.default_rng(0).normal(size=(4, 4, 3, 5))
+    values[0, 0] = 2.0
+    found = np.moveaxis(np.asarray(Coupled(jnp.asarray(values)).resolvent(jnp.asarray(0.5)).values), (0, 1), (-2, -1))
+    exact = np.linalg.inv(np.eye(4) - 0.5 * np.moveaxis(values, (0, 1), (-2, -1)))
+    np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-10)
