@@ -74,13 +74,13 @@ def tip_displacement(effective: EffectiveProperties, panel: Panel) -> Scalar:
 def tip_and_error(effective: EffectiveProperties, panel: Panel) -> tuple[Scalar, Scalar]:
     """Vertical tip displacement and its standard error (nm) from those of the record, by the delta method.
 
-    Errors of moduli, of their slopes, of thermal strains and of the composition have few sources each: within a group
-    they count as fully correlated (for the composition, whose signs are unknown, an upper bound), the groups as
-    independent.
+    Errors of moduli, of thermal strains and of the composition have few sources each: within such a group they count as
+    fully correlated (for the composition, whose signs are unknown, an upper bound); so do those of the slopes in one
+    element. Groups and elements count as independent.
     """
     tip, slope = jax.value_and_grad(lambda e: tip_displacement(e, panel))(effective)
-    groups = ((slope.stiffness_GPa, effective.stiffness_stderr_GPa),
-              (slope.stiffness_slopes_GPa, effective.stiffness_slopes_stderr_GPa),
-              (slope.thermal_strain, effective.thermal_strain_stderr),
-              (jnp.abs(slope.composition), effective.composition_stderr))
-    return tip, jnp.sqrt(sum(jnp.sum(g * s) ** 2 for g, s in groups))
+    groups = (jnp.sum(slope.stiffness_GPa * effective.stiffness_stderr_GPa),
+              jnp.sum(slope.stiffness_slopes_GPa * effective.stiffness_slopes_stderr_GPa, axis=(0, 1)),
+              jnp.sum(slope.thermal_strain * effective.thermal_strain_stderr),
+              jnp.sum(jnp.abs(slope.composition) * effective.composition_stderr))
+    return tip, jnp.sqrt(sum(jnp.sum(group**2) for group in groups))

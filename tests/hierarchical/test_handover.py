@@ -34,7 +34,7 @@ MOVED = 1e-12
 
 def array_fields(record_class):
     """Names of the fields that hold arrays."""
-    return [f.name for f in dataclasses.fields(record_class) if f.name != "elements"]
+    return [f.name for f in dataclasses.fields(record_class) if not f.metadata.get("static")]
 
 
 def changed(record, name):
