@@ -9,8 +9,8 @@ from hea_jax.core.condense import AbstractProblem, AbstractResidualProblem
 from hea_jax.core.minimise import AbstractMinimiser, Newton
 
 
-class _Forces(AbstractResidualProblem):
-    """A problem seen only through its residual."""
+class Forces(AbstractResidualProblem):
+    """A problem seen only through its residual: a line search then lowers ‖P W_y‖ in place of W."""
 
     problem: AbstractProblem
 
@@ -41,4 +41,4 @@ class ForceNewton(AbstractMinimiser):
 
     def minimise(self, problem, x, y0, linear):
         newton = Newton(rtol=self.rtol, atol=self.atol, max_steps=self.max_steps, forcing=self.forcing)
-        return newton.minimise(_Forces(problem), x, y0, linear)
+        return newton.minimise(Forces(problem), x, y0, linear)

@@ -41,6 +41,13 @@ def element_mobilities(diffusivities_nm2_per_s: Float[Array, "element"], composi
     return diffusivities_nm2_per_s.reshape(-1, *extra) * composition / thermal_GPa
 
 
+def _mobilities_and_identity(law, composition):
+    """M (element, *grid) of a law with tracer diffusivities, and the identity (element, element, 1, …) beside it."""
+    M = element_mobilities(law.diffusivities_nm2_per_s, composition, temperature_K=law.temperature_K,
+                           volume_A3=law.volume_A3)
+    return M, jnp.eye(M.shape[0], dtype=M.dtype).reshape(*(M.shape[:1] * 2), *(1,) * (M.ndim - 1))
+
+
 class Darken(AbstractMobility):
     """L of Darken's limit, vacancies in equilibrium: ``diffusivities_nm2_per_s`` (element,) tracer diffusivities at
     ``temperature_K`` (), ``volume_A3`` () per atom."""
@@ -51,9 +58,7 @@ class Darken(AbstractMobility):
     uniform: bool = eqx.field(static=True, default=False, init=False)
 
     def onsager(self, composition):
-        M = element_mobilities(self.diffusivities_nm2_per_s, composition, temperature_K=self.temperature_K,
-                               volume_A3=self.volume_A3)
-        eye = jnp.eye(M.shape[0], dtype=M.dtype).reshape(*(M.shape[:1] * 2), *(1,) * (M.ndim - 1))
+        M, eye = _mobilities_and_identity(self, composition)
         frame = eye - composition[:, None]
         return jnp.einsum("ik...,jk...,k...->ij...", frame, frame, M)
 
@@ -68,9 +73,7 @@ class LatticeConstrained(AbstractMobility):
     uniform: bool = eqx.field(static=True, default=False, init=False)
 
     def onsager(self, composition):
-        M = element_mobilities(self.diffusivities_nm2_per_s, composition, temperature_K=self.temperature_K,
-                               volume_A3=self.volume_A3)
-        eye = jnp.eye(M.shape[0], dtype=M.dtype).reshape(*(M.shape[:1] * 2), *(1,) * (M.ndim - 1))
+        M, eye = _mobilities_and_identity(self, composition)
         return eye * M[:, None] - M[:, None] * M[None] / jnp.sum(M, axis=0)
 
 

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hea_jax.continuum.force_newton import Forces
 from hea_jax.continuum.mesh.component import Component, Loads
 from hea_jax.continuum.mesh.discretisation import deformation_gradients
-from hea_jax.core.condense import AbstractProblem, AbstractResidualProblem, condense
+from hea_jax.core.condense import condense
 from hea_jax.core.krylov import CG, AbstractLinearSolver, tree_norm
 from hea_jax.core.minimise import AbstractMinimiser, Newton, Quadratic
 from hea_jax.core.results import RESULTS, Solution, failure_if, first_failure, require_x64, succeeded
@@ -34,27 +35,6 @@ class ComponentState(eqx.Module):
     reactions: Float[Array, "node dim"]
 
 
-class _Forces(AbstractResidualProblem):
-    """A problem seen only through its residual: the line search then lowers ‖P W_y‖.
-
-    The energy of a component is a sum over 10⁴ points, whose round-off hides the last decades of its decrease.
-    """
-
-    problem: AbstractProblem
-
-    def residual(self, x, y):
-        return self.problem.residual(x, y)
-
-    def project(self, y):
-        return self.problem.project(y)
-
-    def operator(self, x, y):
-        return self.problem.operator(x, y)
-
-    def preconditioner(self, x, y):
-        return self.problem.preconditioner(x, y)
-
-
 class RecordedNewton(AbstractMinimiser):
     """``Newton`` step by step, with the residual norms in stats ``history`` (max_steps + 1,), NaN where not reached.
 
@@ -68,7 +48,8 @@ class RecordedNewton(AbstractMinimiser):
 
     def minimise(self, problem, x, y0, linear):
         one = Newton(rtol=0.0, atol=0.0, max_steps=1, forcing=1e-10)
-        problem = _Forces(problem)
+        # The energy of a component is a sum over 10⁴ points, whose round-off hides the last decades of its decrease.
+        problem = Forces(problem)
         norm0 = tree_norm(problem.project(problem.residual(x, y0)))
         target = self.atol + self.rtol * norm0
         history = jnp.full(self.max_steps + 1, jnp.nan, norm0.dtype).at[0].set(norm0)
