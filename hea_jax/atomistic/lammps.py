@@ -55,19 +55,23 @@ def lammps_available() -> tuple[bool, str]:
     return True, next((line.strip() for line in done.stdout.splitlines() if line.strip()), "unknown version")
 
 
-def lammps_single_point(atoms: Atoms, potential_file: str | Path, *, pair_style: str = "eam/alloy",
-                        timeout_s: float = 300.0) -> SinglePoint:
+def lammps_single_point(atoms: Atoms, potential_file: str | Path | None = None, *, pair_style: str = "eam/alloy",
+                        pair_commands: tuple[str, ...] = (), timeout_s: float = 300.0) -> SinglePoint:
     """``(energy eV, forces (atom, 3) eV/Å, stress (3, 3) eV/Å³ positive in tension)`` of a configuration, by LAMMPS.
 
-    Any cell: it is turned into LAMMPS' restricted form and the answers are turned back. ``pair_style`` is one whose
-    ``pair_coeff`` reads ``* * file elements…``. The stress is per volume of ``atoms.cell``
-    (infinite or NaN without one).
+    Any cell: it is turned into LAMMPS' restricted form and the answers are turned back. The interaction is either
 
-    Raises ``FileNotFoundError`` for a missing file, ``LammpsError`` with LAMMPS' message if it is absent or fails.
+    - ``potential_file`` with a ``pair_style`` whose ``pair_coeff`` reads ``* * file elements…``, or
+    - ``pair_commands``, the lines of a LAMMPS script in metal units that set it (``pair_style …``,
+      ``pair_coeff …``, ``pair_modify …``), taken as they are: files are named by their full path, and atom type
+      m + 1 is ``atoms.elements[m]``.
+
+    The stress is per volume of ``atoms.cell`` (infinite or NaN without one).
+
+    Raises ``ValueError`` unless one of the two is given, ``FileNotFoundError`` for a missing ``potential_file``,
+    ``LammpsError`` with LAMMPS' message if it is absent or fails.
     """
-    potential_file = Path(potential_file).resolve()
-    if not potential_file.exists():
-        raise FileNotFoundError(f"there is no potential file {potential_file}")
+    pair_commands = _commands(atoms, potential_file, pair_style, pair_commands)
     available, reason = lammps_available()
     if not available:
         raise LammpsError(reason)
@@ -75,7 +79,7 @@ def lammps_single_point(atoms: Atoms, potential_file: str | Path, *, pair_style:
     with tempfile.TemporaryDirectory(prefix="hea_jax_lammps_") as folder:
         work = Path(folder)
         (work / "data").write_text(_data(x, cell, np.asarray(atoms.species), len(atoms.elements)), encoding="utf-8")
-        (work / "in").write_text(_script(atoms, potential_file, pair_style), encoding="utf-8")
+        (work / "in").write_text(_script(atoms, pair_commands), encoding="utf-8")
         done = _run(["-in", "in", "-log", "none", "-nocite"], work, timeout_s)
         if done.returncode != 0 or not (work / "forces").exists():
             raise LammpsError(_message(done))
@@ -119,17 +123,33 @@ def _data(x, cell, species, types):
     return "\n".join(lines) + "\n"
 
 
-def _script(atoms, potential_file, pair_style):
+def _commands(atoms, potential_file, pair_style, pair_commands):
+    """The lines that set the interaction."""
+    if isinstance(pair_commands, str):
+        raise ValueError("pair_commands is a tuple of lines, not one string: write (line,)")
+    if (potential_file is None) == (not pair_commands):
+        raise ValueError("give either `potential_file` or `pair_commands`")
+    if potential_file is None:
+        return tuple(pair_commands)
+    file = Path(potential_file).resolve()
+    if not file.exists():
+        raise FileNotFoundError(f"there is no potential file {file}")
+    return f"pair_style {pair_style}", f'pair_coeff * * "{file}" {" ".join(atoms.elements)}'
+
+
+def _script(atoms, pair_commands):
     """Static evaluation with complete lists, in double precision to the last printed digit."""
     boundary = " ".join("p" if periodic else "f" for periodic in atoms.pbc)
+    interaction = "\n".join(pair_commands)
+    # Masses are asked for by styles whose files carry none; a static evaluation does not use them.
     return f"""units metal
 atom_style atomic
 atom_modify map array sort 0 0.0
 boundary {boundary}
 box tilt large
 read_data data
-pair_style {pair_style}
-pair_coeff * * "{potential_file}" {' '.join(atoms.elements)}
+mass * 1.0
+{interaction}
 neighbor 0.3 bin
 neigh_modify one 20000 page 400000 delay 0 every 1 check no
 compute virial all pressure NULL virial

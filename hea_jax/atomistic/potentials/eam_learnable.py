@@ -34,7 +34,8 @@ class LearnableEAM(AbstractEAM):
     """EAM with Chebyshev radial functions; its four leaves are the parameter blocks.
 
     ``pair`` (species pair a ≤ b, k): c_abk in eV; ``density`` (species, l): d_bl, dimensionless;
-    ``embedding_root`` (species,): A_a in eV; ``embedding_series`` (species, 3): B_a, C_a, D_a in eV.
+    ``embedding_root`` (species,): A_a in eV; ``embedding_series`` (species, n): B_a, C_a, D_a … in eV,
+    of ρ, ρ², ρ³ ….
     Static: ``elements``, ``cutoff`` (Å), ``inner_A`` (Å, where the core starts), ``core_eV`` (height of the core),
     ``rho0`` (regularises the root at ρ = 0).
     """
@@ -42,7 +43,7 @@ class LearnableEAM(AbstractEAM):
     pair: Float[Array, "pair k"]
     density: Float[Array, "element l"]
     embedding_root: Float[Array, "element"]
-    embedding_series: Float[Array, "element 3"]
+    embedding_series: Float[Array, "element n"]
     elements: tuple[str, ...] = eqx.field(static=True)
     cutoff: float = eqx.field(static=True, default=5.5)
     inner_A: float = eqx.field(static=True, default=1.9)
@@ -62,8 +63,10 @@ class LearnableEAM(AbstractEAM):
     def embedding(self, density, species):
         """F_a(ρ) in eV, with F_a(0) = 0."""
         root = jnp.sqrt(density + self.rho0) - self.rho0**0.5
-        B, C, D = (self.embedding_series[species, m] for m in range(3))
-        return -self.embedding_root[species] * root + density * (B + density * (C + density * D))
+        series = self.embedding_series[species, -1]
+        for m in range(self.embedding_series.shape[1] - 2, -1, -1):
+            series = self.embedding_series[species, m] + density * series
+        return -self.embedding_root[species] * root + density * series
 
     def core(self, r: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """Repulsive core ``core_eV`` (1 − r/``inner_A``)₊⁴ in eV, one for all pairs; zero in ordinary crystals."""

@@ -53,11 +53,7 @@ class TabulatedEAM(AbstractEAM):
 
     def embedding(self, density, species):
         """F_a(ρ) in eV; a straight line beyond the table."""
-        coefficients = cubic_pieces(self.embedding_table)
-        last = self.drho * (self.embedding_table.shape[1] - 1)
-        # The slope at the end is that of the last interval at its end, as LAMMPS takes it.
-        slope = take(coefficients[:, -1] @ jnp.array([3.0, 2.0, 1.0, 0.0], coefficients.dtype), species) / self.drho
-        return evaluate(coefficients, self.drho, species, density) + slope * jnp.maximum(density - last, 0.0)
+        return tabulated_embedding(self.embedding_table, self.drho, density, species)
 
 
 def tabulated(setfl: Setfl) -> TabulatedEAM:
@@ -68,6 +64,15 @@ def tabulated(setfl: Setfl) -> TabulatedEAM:
 def load_eam(path: str | Path) -> TabulatedEAM:
     """The potential of an ``eam.alloy`` file (eV, Å); raises as ``read_setfl``."""
     return tabulated(read_setfl(path))
+
+
+def tabulated_embedding(table: Float[Array, "element nrho"], drho: float, density, species):
+    """F_a(ρ) in eV of tables at multiples of ``drho``; a straight line beyond the last."""
+    coefficients = cubic_pieces(table)
+    # The slope at the end is that of the last interval at its end, as LAMMPS takes it.
+    slope = take(coefficients[:, -1] @ jnp.array([3.0, 2.0, 1.0, 0.0], coefficients.dtype), species) / drho
+    beyond = jnp.maximum(density - drho * (table.shape[1] - 1), 0.0)
+    return evaluate(coefficients, drho, species, density) + slope * beyond
 
 
 def cubic_pieces(table: Float[Array, "row n"]) -> Float[Array, "row interval 4"]:
