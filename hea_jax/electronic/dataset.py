@@ -1,22 +1,23 @@
-"""DFT datasets: any extxyz file (plain or .gz) whose keys and units are declared, never guessed.
+"""DFT datasets: files whose keys and units are declared, never guessed (extxyz, plain or .gz, and ASE databases).
 
 A file that breaks its declaration is refused with one error that lists everything found wrong (file, frame, field,
 remedy). Inside the package: energies in eV, forces in eV/Å, stress in eV/Å³ and positive in tension.
 
-Source: Larsen et al. 2017 (ASE, whose reader of extended XYZ is used).
+Source: Larsen et al. 2017 (extended XYZ and the databases of ASE).
 """
 
 import dataclasses
 import gzip
 import hashlib
-import io
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from hea_jax.core.units import GPA_TO_EV_PER_A3
+from hea_jax.electronic.findings import Severity
+from hea_jax.electronic.readers import MAX_BYTES, DatasetError, RawFrame, numbers, read_frames
 from hea_jax.records import Atoms, ReferenceData
 
 STRESS_UNITS = {"eV/A^3": 1.0, "GPa": GPA_TO_EV_PER_A3, "kbar": 0.1 * GPA_TO_EV_PER_A3}
@@ -58,6 +59,14 @@ GPAW_NBMOTAW = DatasetKeys(energy="free_energy_eV", forces="forces_eV_per_A", st
 LI_2020 = DatasetKeys(energy="energy", forces="forces", virial="virial", tension_sign=-1, group="config_type")
 """Keys of the NbMoTaW set of Li, Chen, Zheng, Zuo & Ong 2020 (npj Comput. Mater. 6, 70) as one extxyz file."""
 
+TA_FITSNAP = DatasetKeys(energy="energy", forces="forces", virial="virial", tension_sign=-1, group="config_type")
+"""Keys of the Ta set of Thompson et al. 2015 (J. Comput. Phys. 285, 316) as one extxyz file: eV, eV/Å, and virials in
+eV that are positive in compression."""
+
+ASE_RESULTS = DatasetKeys(energy="energy", forces="forces", stress="stress")
+"""Keys of results that ASE calculators leave in a database (energies extrapolated to 0 K; ``free_energy`` where the
+calculator gave it is the one that goes with the forces)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -84,10 +93,6 @@ class Dataset:
         return {group: self.groups.count(group) for group in dict.fromkeys(self.groups)}
 
 
-class DatasetError(ValueError):
-    """A dataset breaks its declaration; the message lists every problem with its remedy."""
-
-
 def shipped_dataset() -> Dataset:
     """The bcc Nb–Mo–Ta–W set that ships with the package (see ``hea_jax/data/README.md``)."""
     path = Path(__file__).parents[1] / "data" / "gpaw_nbmotaw.extxyz"
@@ -95,29 +100,22 @@ def shipped_dataset() -> Dataset:
 
 
 def load_dataset(path: str | Path, keys: DatasetKeys, *, elements: tuple[str, ...] | None = None,
-                 allow_duplicates: bool = False) -> Dataset:
-    """Read an extxyz file under its declaration; ``elements`` fixes the species order (default: by appearance).
+                 allow_duplicates: bool = False, check: bool = True, max_bytes: int = MAX_BYTES) -> Dataset:
+    """Read a file under its declaration; ``elements`` fixes the species order (default: by appearance).
+
+    ``.db`` and ``.json`` are read as ASE databases, all else as extended XYZ (``.gz`` too); a file that holds more than
+    ``max_bytes`` bytes is refused. ``check`` also refuses stress or forces whose sign or unit is certainly another than
+    declared (``hea_jax.electronic.consistency``); ``check_dataset`` says more.
 
     Raises ``FileNotFoundError``, or ``DatasetError`` listing missing keys, wrong shapes, values that are not finite,
     unknown elements and duplicate frames or names.
     """
-    import ase.io
-
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"dataset {path} does not exist: check the path")
-    try:
-        # Decompressed as a whole: ASE's reader seeks back for every frame, and a gzip stream then starts over.
-        content = path.read_bytes()
-        text = gzip.decompress(content) if path.suffix == ".gz" else content
-        images: Any = ase.io.read(io.StringIO(text.decode()), index=":", format="extxyz")
-    except Exception as error:
-        raise DatasetError(f"{path}: not readable as extxyz ({type(error).__name__}: {error}): check that the file is "
-                           "complete and in extended XYZ format") from error
+    images = read_frames(path, max_bytes=max_bytes)
     if elements is None:
-        elements = tuple(dict.fromkeys(s for image in images for s in image.get_chemical_symbols()))
+        elements = tuple(dict.fromkeys(s for image in images for s in image.symbols))
     problems: list[str] = []
-    rows = [_read_frame(image, keys, elements, f"{path}: frame {n}", problems) for n, image in enumerate(images)]
+    rows = [_read_frame(image, keys, elements, problems) for image in images]
     if not images:
         problems.append(f"{path}: holds no frame: check that the file is complete")
     _find_duplicates([row["content"] for row in rows], "structure", path, problems, allowed=allow_duplicates)
@@ -129,28 +127,79 @@ def load_dataset(path: str | Path, keys: DatasetKeys, *, elements: tuple[str, ..
     if problems:
         raise DatasetError("\n".join([f"{len(problems)} problem(s) in {path}:", *problems]))
     frames = tuple(_reference(row, elements) for row in rows)
-    return Dataset(frames, tuple(row["group"] for row in rows), tuple(names), tuple(elements), str(path))
+    dataset = Dataset(frames, tuple(row["group"] for row in rows), tuple(names), tuple(elements), str(path))
+    if check:
+        _refuse_wrong_scales(dataset)
+    return dataset
 
 
-def _value(image, key):
-    """A key's value wherever ASE's reader has put it (it moves `energy`, `forces`, `stress` into a calculator)."""
-    for place in (image.info, image.arrays, getattr(image.calc, "results", {})):
-        if key in place:
-            return place[key]
-    return None
+def write_dataset(dataset: Dataset, path: str | Path, keys: DatasetKeys) -> None:
+    """Write extended XYZ (``.gz`` too) under the given keys, unit and sign, at full precision.
+
+    Reading it back under the same keys gives the same set; frames without stress are refused when ``keys`` declare one.
+    Raises ``DatasetError``.
+    """
+    from hea_jax.electronic.families import host_frames
+
+    path, text = Path(path), []
+    for n, frame in enumerate(host_frames(dataset)):
+        fields = {keys.energy: _digits(frame.free_energy_eV)}
+        if keys.stress or keys.virial:
+            if not np.isfinite(frame.stress_eV_per_A3).all():
+                raise DatasetError(f"frame {n} ({dataset.names[n]}) has no stress: declare none in `DatasetKeys`, or "
+                                   "leave the frame out")
+            volume = abs(float(np.linalg.det(frame.atoms.cell)))
+            scale = 1.0 / STRESS_UNITS[keys.stress_unit] if keys.stress else volume
+            fields[str(keys.stress or keys.virial)] = _digits(keys.tension_sign * scale * frame.stress_eV_per_A3)
+        for key, label in ((keys.group, dataset.groups[n]), (keys.name, dataset.names[n])):
+            if key is not None:
+                fields[key] = label
+        for word in (*fields, *fields.values()):
+            if '"' in word or "\\" in word or "\n" in word or not word:
+                raise DatasetError(f"frame {n}: {word!r} cannot be written as extxyz: rename the key, group or name")
+        text.append(_xyz(frame, keys.forces, fields))
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt", encoding="utf-8") as stream:
+        stream.write("".join(text))
 
 
-def _number(image, key, shapes, where, problems):
+def _xyz(frame, forces_key, fields):
+    atoms, symbols = frame.atoms, [frame.atoms.elements[int(s)] for s in frame.atoms.species]
+    head = f'Lattice="{_digits(atoms.cell)}" Properties=species:S:1:pos:R:3:{forces_key}:R:3 '
+    head += "".join(f'"{key}"="{value}" ' for key, value in fields.items())
+    rows = [f"{s} {_digits(r)} {_digits(f)}" for s, r, f in
+            zip(symbols, atoms.positions, frame.forces_eV_per_A, strict=True)]
+    pbc = " ".join("T" if p else "F" for p in atoms.pbc)
+    return "\n".join([str(len(symbols)), f'{head}pbc="{pbc}"', *rows, ""])
+
+
+def _digits(values):
+    """Shortest decimals that read back as the same numbers."""
+    return " ".join(repr(float(x)) for x in np.ravel(values))
+
+
+def _refuse_wrong_scales(dataset):
+    from hea_jax.electronic.consistency import scale_findings
+
+    with np.errstate(all="ignore"):
+        certain = [finding for finding in scale_findings(dataset) if finding.severity is Severity.ERROR]
+    if certain:
+        raise DatasetError("\n".join([f"{len(certain)} problem(s) in {dataset.source}:",
+                                      *(f"{dataset.source}: {finding}" for finding in certain),
+                                      "(pass check=False to load the set as it is)"]))
+
+
+def _number(image, key, shapes, problems):
     """The declared field as a float array of one of ``shapes``; a problem is listed and None returned otherwise."""
-    raw = _value(image, key)
-    if raw is None:
-        held = sorted({*image.info, *image.arrays, *getattr(image.calc, "results", {})} - {"numbers", "positions"})
-        problems.append(f"{where}: field `{key}` is missing: the frame holds {held}; correct the key in `DatasetKeys` "
-                        "or leave the frame out")
+    where = image.where
+    if key not in image.fields:
+        problems.append(f"{where}: field `{key}` is missing: the frame holds {sorted(image.fields)}; correct the key "
+                        "in `DatasetKeys` or leave the frame out")
         return None
+    raw = image.fields[key]
     try:
-        value = np.asarray(raw, float)
-    except (TypeError, ValueError):
+        value = numbers(raw)
+    except (TypeError, ValueError, RecursionError):
         problems.append(f"{where}: field `{key}` is not numeric ({raw!r:.60}): correct the file")
         return None
     if value.shape not in shapes:
@@ -163,43 +212,42 @@ def _number(image, key, shapes, where, problems):
     return value
 
 
-def _label(image, key, where, problems):
-    value = _value(image, key)
-    if value is None:
-        problems.append(f"{where}: label `{key}` is missing: add it to the frame or correct the key in `DatasetKeys`")
+def _label(image, key, problems):
+    if key not in image.fields:
+        problems.append(f"{image.where}: label `{key}` is missing: add it to the frame or correct the key in "
+                        "`DatasetKeys`")
         return "?"
-    return str(value)
+    return str(image.fields[key])
 
 
-def _read_frame(image, keys, elements, where, problems):
-    number = len(image)
-    symbols = image.get_chemical_symbols()
-    unknown = sorted(set(symbols) - set(elements))
+def _read_frame(image: RawFrame, keys, elements, problems):
+    number, where, cell, positions = len(image.symbols), image.where, image.cell, image.positions
+    unknown = sorted(set(image.symbols) - set(elements))
     if unknown:
         problems.append(f"{where}: elements {unknown} are not among {elements}: extend `elements` or leave it out")
-    cell, positions = np.array(image.cell.array), np.array(image.positions)
-    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+    if not (np.abs(positions).max() < 1e9 and np.abs(cell).max() < 1e9):
         problems.append(f"{where}: positions or cell are not finite: correct the file")
-    periodic = bool(np.all(image.pbc))
-    if periodic and abs(np.linalg.det(cell)) < 1e-8:
-        problems.append(f"{where}: field `Lattice` is singular: give three independent lattice vectors")
-    energy = _number(image, keys.energy, ((),), where, problems)
-    forces = _number(image, keys.forces, ((number, 3),), where, problems)
+    with np.errstate(all="ignore"):
+        volume = abs(float(np.linalg.det(cell)))
+    if all(image.pbc) and not 1e-8 < volume < 1e12:
+        problems.append(f"{where}: field `Lattice` is singular or endless ({volume:.3g} Å³): give three independent "
+                        "lattice vectors in Å")
+    energy = _number(image, keys.energy, ((),), problems)
+    forces = _number(image, keys.forces, ((number, 3),), problems)
     stress = np.full((3, 3), np.nan)
     key = keys.stress or keys.virial
     if key is not None:
-        stress = _number(image, key, ((3, 3), (6,), (9,)), where, problems)
+        stress = _number(image, key, ((3, 3), (6,), (9,)), problems)
         if stress is not None:
             stress = _from_voigt(stress) if stress.shape == (6,) else stress.reshape(3, 3)
-            scale = STRESS_UNITS[keys.stress_unit] if keys.stress else 1.0 / max(abs(np.linalg.det(cell)), 1e-12)
+            scale = STRESS_UNITS[keys.stress_unit] if keys.stress else 1.0 / max(volume, 1e-12)
             stress = keys.tension_sign * scale * 0.5 * (stress + stress.T)
-    content = hashlib.sha256("".join(symbols).encode() + np.round(cell, 6).tobytes()
+    content = hashlib.sha256("".join(image.symbols).encode() + np.round(cell, 6).tobytes()
                              + np.round(positions, 6).tobytes()).hexdigest()[:12]
-    group = "all" if keys.group is None else _label(image, keys.group, where, problems)
-    name = f"{group}-{content}" if keys.name is None else _label(image, keys.name, where, problems)
-    pbc = tuple(bool(p) for p in image.pbc)
-    return {"symbols": symbols, "positions": positions, "cell": cell, "pbc": pbc, "energy": energy, "forces": forces,
-            "stress": stress, "content": content, "group": group, "name": name}
+    group = "all" if keys.group is None else _label(image, keys.group, problems)
+    name = f"{group}-{content}" if keys.name is None else _label(image, keys.name, problems)
+    return {"symbols": image.symbols, "positions": positions, "cell": cell, "pbc": image.pbc, "energy": energy,
+            "forces": forces, "stress": stress, "content": content, "group": group, "name": name}
 
 
 def _from_voigt(v):
@@ -225,7 +273,9 @@ def _made_unique(names):
 
 
 def _reference(row, elements):
-    species = np.array([elements.index(s) for s in row["symbols"]], np.int32)
-    atoms = Atoms(jnp.asarray(row["positions"]), jnp.asarray(row["cell"]), jnp.asarray(species), tuple(elements),
-                  row["pbc"])
-    return ReferenceData(atoms, jnp.asarray(row["energy"]), jnp.asarray(row["forces"]), jnp.asarray(row["stress"]))
+    index = {element: n for n, element in enumerate(elements)}
+    species = np.array([index[s] for s in row["symbols"]], np.int32)
+    # One transfer for the five arrays of a frame: thousands of single ones would take longer than reading the file.
+    arrays = jax.device_put((row["positions"], row["cell"], species, row["energy"], row["forces"], row["stress"]))
+    positions, cell, species, energy, forces, stress = arrays
+    return ReferenceData(Atoms(positions, cell, species, tuple(elements), row["pbc"]), energy, forces, stress)

@@ -1,0 +1,1 @@
+"""``hea-jax dft``: DFT campaigns from a configuration."""

@@ -1,0 +1,84 @@
+"""The campaign of the shipped set makes the structures of the shipped set, and of the script that first made them."""
+
+import importlib.util
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+import hea_jax
+from hea_jax.app.dft.load import load_campaign
+from hea_jax.electronic.campaign.folder import check_same_structure
+from hea_jax.structures.crystals import closest_distance
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = Path(hea_jax.__file__).parent / "data" / "gpaw_nbmotaw.extxyz"
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    return {task.name: task for task in load_campaign(ROOT / "configs" / "dft_nbmotaw.yaml").tasks}
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("make_set", ROOT / "scripts" / "data" / "make_gpaw_nbmotaw.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_structure_of_the_script(tasks, script):
+    wanted = list(script.structures())
+    assert len(wanted) > 220
+    for group, name, atoms in wanted:
+        task = tasks[name]
+        assert (task.group, list(task.crystal.symbols)) == (group, atoms.get_chemical_symbols()), name
+        np.testing.assert_allclose(task.crystal.positions, atoms.positions, atol=1e-10, err_msg=name)
+        np.testing.assert_allclose(task.crystal.cell, atoms.cell.array, atol=1e-10, err_msg=name)
+        assert list(task.kpts) == list(script.kpoints(group, atoms)), name
+
+
+def test_every_frame_of_the_shipped_set(tasks):
+    frames = ase.io.read(SHIPPED, ":")
+    assert len(frames) >= 101
+    for frame in frames:
+        task = tasks[frame.info["name"]]
+        assert task.group == frame.info["group"]
+        assert task.in_dataset
+        check_same_structure(task, frame, "shipped")
+        # The file holds eight decimals.
+        np.testing.assert_allclose(task.crystal.positions, frame.positions, atol=5.1e-9)
+
+
+# One pair distance and the volume of each kind of structure that the script does not make, by hand.
+EXTENSION = {
+    "vacancy15-pure-Nb": (15, 8 * 3.31**3, 3**0.5 / 2 * 3.31, (4, 4, 4)),
+    "fault110-W-0.0": (8, 4 * 3.185**3, 3**0.5 / 2 * 3.185, (9, 9, 2)),
+    "fault110-W-0.25": (8, 4 * 3.185**3, None, (9, 9, 2)),
+    "fault112-Mo-0.333": (12, 6 * 3.16**3, None, (9, 6, 2)),
+    "surface110-Ta": (8, 3.32**2 / 2**0.5 * (8 * 3.32 / 2**0.5 + 10), 3**0.5 / 2 * 3.32, (9, 9, 1)),
+    "surface100-W": (9, 3.185**2 * (4.5 * 3.185 + 10), 3**0.5 / 2 * 3.185, (8, 8, 1)),
+    "kmesh16-Nb-tet-0.03": (2, 3.31**3 * 1.03 * 0.985**2, None, (16, 16, 16)),
+}
+
+
+@pytest.mark.parametrize("name", EXTENSION)
+def test_the_extension(tasks, name):
+    number, volume, distance, mesh = EXTENSION[name]
+    task = tasks[name]
+    assert (len(task.crystal), task.kpts) == (number, mesh)
+    assert task.crystal.volume == pytest.approx(volume, rel=1e-12)
+    if distance is not None:
+        assert closest_distance(task.crystal) == pytest.approx(distance, abs=1e-9)
+
+
+def test_the_extension_is_complete(tasks):
+    count = lambda start: sum(name.startswith(start) for name in tasks)
+    assert [count(s) for s in ("vacancy15-pure", "vacancy15-alloy", "fault110-", "fault112-", "surface1", "quaternary8",
+                               "kmesh")] == [4, 6, 18, 4, 8, 30, 27]  # fmt: skip
+    assert not any(tasks[name].in_dataset for name in tasks if name.startswith("kmesh"))
+    assert len({name for name in tasks}) == 324
