@@ -1,7 +1,7 @@
-"""The command line: ``hea-jax run``, ``hea-jax verify``, ``hea-jax info``.
+"""The command line: ``hea-jax run``, ``hea-jax dft``, ``hea-jax fit``, ``hea-jax verify``, ``hea-jax info``.
 
-Exit codes: 0 done, 1 a stage or a reference case failed, 2 the command or the configuration is wrong, 130 interrupted
-(the run folder goes on where it was).
+Exit codes: 0 done, 1 a stage, structure or reference case failed, 2 the command or the configuration is wrong,
+130 interrupted (the run folder goes on where it was).
 """
 
 import dataclasses
@@ -33,6 +33,45 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Dft:
+    """Compute a DFT campaign in its folder: structures are generated, computed one by one, merged into one data set.
+
+    The same command goes on after an interruption, and several may share a folder. GPAW is run in the Python that
+    `engine.python` or HEA_JAX_DFT_PYTHON names; the environment is checked first.
+    """
+
+    config: tyro.conf.Positional[Path]
+    """YAML file of the campaign, e.g. configs/dft_nbmotaw.yaml."""
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Replace one field, e.g. `--set engine.processes=4`; may be repeated."""
+    out: Path | None = None
+    """Folder of the campaign; runs/NAME if left out."""
+    only: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Compute this group alone; may be repeated."""
+    retry_failed: bool = False
+    """Compute structures again that failed before."""
+    dry_run: bool = False
+    """List structures, atoms, k-meshes and estimated cost, and stop."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Fit a potential to reference data in its folder, judge it, and write its files for LAMMPS.
+
+    The same command goes on after an interruption: checkpoints of the optimiser, and normal equations group by group.
+    """
+
+    config: tyro.conf.Positional[Path]
+    """YAML file of the fit, e.g. configs/fit_nbmotaw_eam.yaml."""
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Replace one field, e.g. `--set optimiser.adam_steps=100`; may be repeated."""
+    out: Path | None = None
+    """Folder of the fit; runs/NAME if left out."""
+    dry_run: bool = False
+    """Print the resolved configuration, frames per group and part, and the stages, and stop."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Verify:
     """Compute reference cases and compare them with independent truths."""
 
@@ -50,10 +89,16 @@ class Info:
 
     config: bool = False
     """List the fields of a configuration with units, defaults and meaning."""
+    dft: bool = False
+    """List the fields of a DFT campaign, and of each kind of group."""
+    fit: bool = False
+    """List the fields of a fit."""
 
 
 Command = (
     Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Dft, tyro.conf.subcommand("dft")]
+    | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Info, tyro.conf.subcommand("info")]
 )
@@ -69,6 +114,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if isinstance(command, Run):
             return _run(command)
+        if isinstance(command, Dft):
+            return _dft(command)
+        if isinstance(command, Fit):
+            return _fit(command)
         return _verify(command) if isinstance(command, Verify) else _info(command)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
@@ -111,6 +160,27 @@ def _run(command: Run) -> int:
         reporter.close()
     _print_end(summary, root)
     return 0
+
+
+def _dft(command: Dft) -> int:
+    """``hea-jax dft``."""
+    from hea_jax.app.environment import configure_jax
+
+    configure_jax()
+    from hea_jax.app.dft.command import run
+
+    return run(command.config, command.set, command.out, dry_run=command.dry_run, retry_failed=command.retry_failed,
+               only=command.only)
+
+
+def _fit(command: Fit) -> int:
+    """``hea-jax fit``."""
+    from hea_jax.app.environment import configure_jax
+
+    configure_jax()
+    from hea_jax.app.fit.command import run
+
+    return run(command.config, command.set, command.out, dry_run=command.dry_run)
 
 
 def _print_plan(config, root: Path, planned) -> None:
@@ -187,6 +257,18 @@ def _info(command: Info) -> int:
         from hea_jax.app.config.describe import fields_table
 
         console.print(fields_table())
+        return 0
+    if command.dft:
+        from hea_jax.app.dft.describe import fields_tables
+
+        for table in fields_tables():
+            console.print(table)
+        return 0
+    if command.fit:
+        from hea_jax.app.fit.describe import fields_tables
+
+        for table in fields_tables():
+            console.print(table)
         return 0
     from hea_jax.app.environment import cache_folder, configure_jax
     from hea_jax.app.runs.summary import versions

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hea_jax.atomistic.fitting import (
+    BlockSettings,
     FitModel,
     FitParameters,
     FitSettings,
@@ -15,6 +16,7 @@ from hea_jax.atomistic.fitting import (
     data_residuals,
     error_table,
     fit,
+    fit_blocks,
     fit_dataset,
     flatten,
     format_table,
@@ -23,6 +25,7 @@ from hea_jax.atomistic.fitting import (
     loss,
     make_prior,
     pack,
+    pack_blocks,
     predict,
     prepare_fit,
     residuals,
@@ -150,6 +153,41 @@ def test_fit_recovers_a_known_potential(truth):
     again = fit(solution.value, training, make_prior(start, Ridge()),
                 settings=FitSettings(adam_steps=0, lbfgs_steps=0, newton_steps=2))
     np.testing.assert_allclose(again.stats["loss"], solution.stats["loss"], rtol=1e-10)
+
+
+def test_blocks_hold_every_frame_once_by_size(truth, frames):
+    blocks = pack_blocks(frames, ("a",) * 9, truth, FitWeights(), rare=3)
+    assert sorted(np.concatenate(blocks.indices).tolist()) == list(range(9))
+    sizes = [{frames[n].atoms.number for n in part} for part in blocks.indices]
+    assert sizes == [{2}, {4}, {8}]
+    assert [b.density_force.shape[1] for b in blocks.packed] == [2, 4, 8]
+    # Sizes that are rare share a block.
+    assert len(pack_blocks(frames, ("a",) * 9, truth, FitWeights()).packed) == 1
+    for part, packed_part in zip(blocks.indices, blocks.packed, strict=True):
+        np.testing.assert_array_equal(packed_part.energy_target, [frames[n].free_energy_eV for n in part])
+
+
+def test_fit_over_blocks_finds_the_minimum_of_the_same_loss(truth):
+    """The gradient of the loss of all frames in one piece vanishes where the fit over blocks ends."""
+    frames = synthetic_frames(truth, 24)
+    start = initial_parameters(kit.ELEMENTS, pair_functions=6, density_functions=3, embedding_terms=4,
+                               offsets_eV=OFFSETS)
+    prior, seen = make_prior(start, Ridge()), []
+    blocks = pack_blocks(frames, ("a",) * 24, start.potential, FitWeights(), rare=3)
+    solution = fit_blocks(start, blocks, prior, settings=BlockSettings(steps=80, loss_rtol=1e-9),
+                          report=lambda step, value: seen.append(value))
+    assert bool(solution.result == RESULTS.successful)
+    assert seen == sorted(seen, reverse=True)
+    whole = pack(frames, ("a",) * 24, start.potential, FitWeights())
+    objective = ScaledObjective(whole, prior)
+    value, gradient = jax.value_and_grad(objective.loss)(objective.scaled(solution.value))
+    np.testing.assert_allclose(value, solution.stats["loss"], rtol=1e-9)
+    assert float(jnp.linalg.norm(gradient)) < 1e-4 * float(solution.stats["start_gradient_norm"])
+    rows = error_table(solution.value, whole, ("a",) * 24)
+    assert rows[-1].energy_mae_meV < 5.0
+    assert rows[-1].force_mae_eV_per_A < 0.05
+    stopped = fit_blocks(start, blocks, prior, settings=BlockSettings(steps=1))
+    assert bool(stopped.result == RESULTS.fit_not_converged)
 
 
 def test_fit_that_stops_early_says_so(truth, packed):

@@ -2,6 +2,7 @@
 
 from hea_jax.atomistic.fitting.errors import GroupErrors, error_table, format_table
 from hea_jax.atomistic.fitting.fit import FitSettings, fit
+from hea_jax.atomistic.fitting.gauss_newton import Blocks, BlockSettings, fit_blocks, pack_blocks
 from hea_jax.atomistic.fitting.objective import (
     FitPrior,
     Ridge,
@@ -23,7 +24,8 @@ from hea_jax.atomistic.fitting.packing import (
 from hea_jax.atomistic.fitting.study import BCC_WEIGHTS, FitModel, FitStudy, fit_dataset, prepare_fit
 
 __all__ = [
-    "BCC_WEIGHTS", "FitModel", "FitParameters", "FitPrior", "FitSettings", "FitStudy", "FitWeights", "GroupErrors",
-    "PackedFrames", "Ridge", "data_residuals", "error_table", "fit", "fit_dataset", "flatten", "format_table",
-    "held_out_split", "initial_parameters", "loss", "make_prior", "pack", "predict", "prepare_fit", "residuals",
+    "BCC_WEIGHTS", "BlockSettings", "Blocks", "FitModel", "FitParameters", "FitPrior", "FitSettings", "FitStudy",
+    "FitWeights", "GroupErrors", "PackedFrames", "Ridge", "data_residuals", "error_table", "fit", "fit_blocks",
+    "fit_dataset", "flatten", "format_table", "held_out_split", "initial_parameters", "loss", "make_prior", "pack",
+    "pack_blocks", "predict", "prepare_fit", "residuals",
 ]

@@ -74,9 +74,14 @@ def _relative_to_like_pairs(parameters):
 
 def residuals(parameters: FitParameters, packed: PackedFrames, prior: FitPrior) -> Float[Array, "row"]:
     """All weighted residuals (dimensionless), ridge rows last."""
+    return jnp.concatenate([data_residuals(parameters, packed), prior_residuals(parameters, prior)])
+
+
+def prior_residuals(parameters: FitParameters, prior: FitPrior) -> Float[Array, "parameter"]:
+    """The ridge rows (dimensionless)."""
     moved, centre = (_leaves(_relative_to_like_pairs(p)) for p in (parameters, prior.centre))
-    ridge = [((p - c) / s).ravel() for p, c, s in zip(moved, centre, _leaves(prior.spread), strict=True)]
-    return jnp.concatenate([data_residuals(parameters, packed), *ridge])
+    return jnp.concatenate([((p - c) / s).ravel() for p, c, s in zip(moved, centre, _leaves(prior.spread),
+                                                                     strict=True)])
 
 
 def loss(parameters: FitParameters, packed: PackedFrames, prior: FitPrior) -> Scalar:
@@ -108,12 +113,13 @@ def held_out_split(groups: tuple[str, ...], names: tuple[str, ...], *, fraction:
 
 
 def initial_parameters(elements: tuple[str, ...], *, pair_functions: int = 10, density_functions: int = 5,
-                       cutoff: float = 5.5, inner_A: float = 1.9, offsets_eV=None) -> FitParameters:
+                       embedding_terms: int = 3, cutoff: float = 5.5, inner_A: float = 1.9, offsets_eV=None
+                       ) -> FitParameters:
     """A start for fits: no pair part, densities that decay and sum to about one in bcc, a root embedding of 3 eV."""
     n = len(elements)
     density = jnp.zeros((n, density_functions)).at[:, 0].set(0.6)
     potential = LearnableEAM(
         pair=jnp.zeros((n * (n + 1) // 2, pair_functions)), density=density, embedding_root=jnp.full(n, 3.0),
-        embedding_series=jnp.zeros((n, 3)), elements=tuple(elements), cutoff=cutoff, inner_A=inner_A)
+        embedding_series=jnp.zeros((n, embedding_terms)), elements=tuple(elements), cutoff=cutoff, inner_A=inner_A)
     offsets = jnp.zeros(n) if offsets_eV is None else jnp.asarray(offsets_eV)
     return FitParameters(potential, offsets)

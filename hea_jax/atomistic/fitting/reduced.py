@@ -53,7 +53,7 @@ class ReducedObjective(eqx.Module):
 
     def positions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Places in z of (pair and offsets, embedding, density)."""
-        return _positions(self.full.prior.centre)
+        return positions_of(self.full.prior.centre)
 
     def complete(self, density: Float[Array, "density"]) -> Float[Array, "parameter"]:
         """z with the given scaled density coefficients and the best linear parameters."""
@@ -74,7 +74,7 @@ class ReducedObjective(eqx.Module):
 
 def reduce_linear(objective: ScaledObjective) -> ReducedObjective:
     """Build the reduced objective; columns that do not depend on the densities are computed here, once."""
-    fixed, _, _ = _positions(objective.prior.centre)
+    fixed, _, _ = positions_of(objective.prior.centre)
     columns = _fixed_columns(objective, tuple(fixed.tolist()))
     return ReducedObjective(objective, columns, columns.T @ columns)
 
@@ -95,7 +95,7 @@ def _affine(objective: ScaledObjective, base, places: np.ndarray) -> tuple[Array
     return r, jax.vmap(linear, out_axes=1)(jnp.eye(len(places), dtype=base.dtype))
 
 
-def _positions(parameters: FitParameters):
+def positions_of(parameters: FitParameters):
     """Places of the blocks in ``flatten(parameters)``, found by flattening labels (no order is assumed)."""
     p = parameters.potential
     blocks = (p.pair, p.density, p.embedding_root, p.embedding_series, parameters.offsets_eV)

@@ -3,7 +3,7 @@
 With u = (1 − t)/2 falling to zero at the cut-off and t ∈ [−1, 1] the scaled distance,
 
     φ_ab(r) = u⁴ Σ_k c_abk T_k(t)  [+ a fixed repulsive core],      ρ_b(r) = u⁴ [Σ_k d_bk T_k(t)]²,
-    F_a(ρ)  = −A_a (√(ρ + ρ₀) − √ρ₀) + B_a ρ + C_a ρ² + D_a ρ³.
+    F_a(ρ)  = −A_a (√(ρ + ρ₀) − √ρ₀) + B_a ρ + C_a ρ² + D_a ρ³ …
 
 Three derivatives vanish at the cut-off (C³, needed for elastic constants that are smooth in the lattice constant).
 Below ``inner_A`` the polynomial argument saturates and a repulsive core takes over, so that atoms never

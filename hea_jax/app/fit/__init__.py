@@ -1,0 +1,1 @@
+"""``hea-jax fit``: potentials fitted to reference data from a configuration."""

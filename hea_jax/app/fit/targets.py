@@ -1,0 +1,97 @@
+"""Physical targets of a configuration as objects of the library."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hea_jax.app.dft.load import measured_volume_A3
+from hea_jax.app.fit.models import Target
+from hea_jax.atomistic.fitting.targets import (
+    AbstractTarget,
+    Cell,
+    ElasticConstant,
+    EnergyDifference,
+    LatticeConstant,
+    alloy_crystal,
+    cell_of,
+    mixing_enthalpy_target,
+    pure_cell,
+    stacking_fault_energy,
+    vacancy_energy,
+)
+from hea_jax.electronic import DatasetError
+from hea_jax.structures.crystals import Crystal
+from hea_jax.structures.defect_cells import plane_of
+from hea_jax.structures.ordered import PROTOTYPES, Prototype, ordered
+
+
+def lattice_guess(element: str, lattice: str, dataset, given: Mapping[str, float]) -> float:
+    """Guess of an element's lattice constant (Å): given, else from the volume of its lowest frame, else measured.
+
+    Raises ``DatasetError`` where nothing is known.
+    """
+    prototype = PROTOTYPES[lattice]
+    if element in given:
+        return given[element]
+    volume = None
+    if dataset is not None and element in dataset.elements:
+        index = dataset.elements.index(element)
+        pure = [f for f in dataset.frames if set(np.asarray(f.atoms.species).tolist()) == {index}]
+        if pure:
+            lowest = min(pure, key=lambda f: float(f.free_energy_eV) / f.atoms.number)
+            volume = float(lowest.atoms.volume) / lowest.atoms.number
+    volume = volume or measured_volume_A3(element)
+    if volume is None:
+        raise DatasetError(f"no lattice constant of {element} is known: give it in `sanity.lattice_constants_A`")
+    return float((volume / prototype.volume_per_atom()) ** (1 / 3))
+
+
+def built(target: Target, elements: tuple[str, ...], cutoff_A: float, dataset, given: Mapping[str, float]
+          ) -> AbstractTarget:
+    """The target as an object; cut-off in Å. Raises ``DatasetError`` for one that cannot be built."""
+    try:
+        return _built(target, elements, cutoff_A, dataset, given)
+    except ValueError as error:
+        raise DatasetError(f"target {target.label}: {error}") from None
+
+
+def _built(target, elements, cutoff_A, dataset, given):
+    symbols = tuple(target.composition)
+    unknown = [s for s in symbols if s not in elements]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} is not among the elements {', '.join(elements)}: leave the target out")
+    lattice = PROTOTYPES[target.lattice]
+    guesses = {s: target.lattice_guess_A if target.lattice_guess_A and len(symbols) == 1 else
+               lattice_guess(s, target.lattice, dataset, given) for s in symbols}  # fmt: skip
+    a = target.lattice_guess_A or float(sum(c * guesses[s] for s, c in target.composition.items()))
+    alone = symbols[0]
+    if target.kind in ("vacancy", "stacking_fault") and len(symbols) > 1:
+        raise ValueError("vacancies and stacking faults are targets of one element: give one")
+    if target.kind == "vacancy":
+        return vacancy_energy(lattice, alone, a, target.repeats, elements, cutoff_A=cutoff_A)
+    if target.kind == "stacking_fault":
+        plane = plane_of(target.lattice, target.plane)
+        return stacking_fault_energy(lattice, plane, alone, a, target.u, elements, cutoff_A=cutoff_A)
+    crystal, cells = _structure(target, lattice, a)
+    if target.kind == "lattice_constant":
+        return LatticeConstant(cell_of(crystal, elements, cutoff_A, cells=cells))
+    if target.kind in ("C11", "C12", "C44"):
+        return ElasticConstant(cell_of(crystal, elements, cutoff_A), ("C11", "C12", "C44").index(target.kind))
+    simple = PROTOTYPES["bcc" if lattice.number_of_sublattices > 1 else target.lattice]
+    if target.kind == "mixing_enthalpy":
+        return mixing_enthalpy_target(crystal, simple, guesses, elements, cutoff_A=cutoff_A)
+    others: tuple[Cell, ...] = tuple(pure_cell(simple, s, guesses[s], elements, cutoff_A) for s in symbols)
+    return EnergyDifference(cell_of(crystal, elements, cutoff_A), others, tuple(target.composition.values()))
+
+
+def _structure(target: Target, lattice: Prototype, a: float) -> tuple[Crystal, float]:
+    """The crystal of a target, and the number of conventional cells in it."""
+    symbols = tuple(target.composition)
+    if lattice.number_of_sublattices > 1:
+        if len(symbols) != lattice.number_of_sublattices:
+            raise ValueError(f"{target.lattice} takes {lattice.number_of_sublattices} elements")
+        return ordered(lattice, symbols, a), 1.0
+    if len(symbols) == 1:
+        return ordered(lattice, symbols, a), 1.0
+    name = f"target-{target.label}"
+    return alloy_crystal(name, target.composition, lattice, a, target.repeats), float(np.prod(target.repeats))

@@ -1,0 +1,102 @@
+"""Reference cases of the body-ordered potential: PACE's own evaluator on the exported file, and a fit to a known truth.
+
+Sources: Lysogorskiy et al. 2021 (PACE); Drautz 2019 (atomic cluster expansion); Hoerl & Kennard 1970 (the solve).
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hea_jax.app.verify.rows import Case, Check, Skip
+
+ELEMENTS = ("Nb", "Mo", "Ta", "W")
+
+
+def cases() -> list[Case]:
+    """The cases of this module."""
+    return [Case("atomistic", "body-ordered against PACE", _pace),
+            Case("atomistic", "closed-form fit of a known potential", _fit)]
+
+
+def _potential(truncation: Any, elements: tuple[str, ...], cutoff_A: float) -> Any:
+    """A potential with random coefficients of the size of fitted ones."""
+    import equinox as eqx
+    import jax.numpy as jnp
+    import numpy as np
+
+    from hea_jax.atomistic.fitting.linear import LinearModel
+
+    blank = LinearModel(truncation, cutoff_A).template(elements)
+    coefficients = np.random.default_rng(0).normal(0.0, 0.1, blank.coefficients.shape)
+    return eqx.tree_at(lambda p: p.coefficients, blank, jnp.asarray(coefficients))
+
+
+def _alloy(elements: tuple[str, ...], seed: int, displacement_A: float) -> Any:
+    """A random bcc alloy of 16 atoms, displaced and sheared."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    from hea_jax.records import Atoms
+    from hea_jax.structures.alloys import supercell
+
+    rng = np.random.default_rng(seed)
+    positions, cell = supercell(3.24, (2, 2, 2))
+    moved = positions + jnp.asarray(rng.normal(0.0, displacement_A, positions.shape))
+    species = jnp.asarray(rng.integers(0, len(elements), len(moved)), jnp.int32)
+    return Atoms(moved, cell, species, elements).deformed(jnp.asarray(np.eye(3) + rng.normal(0.0, 0.02, (3, 3))))
+
+
+def _pace() -> list[Check]:
+    """Four elements, all body orders; PACE reads ``.yace`` and interpolates radial functions at 0.001 Å."""
+    try:
+        from pyace import PyACECalculator  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise Skip("PACE: pip install python-ace") from None
+    import ase
+    import equinox as eqx
+    import numpy as np
+
+    from hea_jax.atomistic.neighbours import neighbour_table
+    from hea_jax.atomistic.potentials.body_ordered import Truncation, save_yace
+    from hea_jax.atomistic.properties import energy_forces_stress
+
+    potential = _potential(Truncation(4, 2, 2, 4, 2, 2, 2), ELEMENTS, 5.0)
+    atoms = _alloy(ELEMENTS, 1, 0.05)
+    pairs = neighbour_table(atoms, potential.cutoff)
+    E, F, _ = eqx.filter_jit(energy_forces_stress)(potential, atoms, pairs)
+    with tempfile.TemporaryDirectory() as folder:
+        calculator = PyACECalculator(str(save_yace(Path(folder) / "potential.yace", potential)))
+        peer = ase.Atoms(atoms.symbols(), positions=np.asarray(atoms.positions), cell=np.asarray(atoms.cell), pbc=True,
+                         calculator=calculator)
+        energy, forces = peer.get_potential_energy(), peer.get_forces()
+    n, source = atoms.number, "PACE (python-ace) on the exported file"
+    difference = float(np.abs(np.asarray(F) - forces).max())
+    return [Check("energy per atom", float(E) / n, energy / n, "eV", 1e-8, source),
+            Check("largest difference of a force", difference, 0.0, "eV/Å", 1e-7, source)]
+
+
+def _fit() -> list[Check]:
+    """Energies, forces and stresses of a known potential; the fit must predict a structure it has not seen."""
+    import equinox as eqx
+    import jax.numpy as jnp
+
+    from hea_jax.atomistic.fitting import FitWeights
+    from hea_jax.atomistic.fitting.linear import ChemicalPrior, normal_equations, solve
+    from hea_jax.atomistic.neighbours import neighbour_table
+    from hea_jax.atomistic.potentials.body_ordered import Truncation
+    from hea_jax.atomistic.properties import energy_forces_stress
+    from hea_jax.records import ReferenceData
+
+    elements = ("Ta", "W")
+    truth = _potential(Truncation(3, 2, 1, 2, 1, 1, 1), elements, 4.2)
+    evaluate = eqx.filter_jit(energy_forces_stress)
+    data = []
+    for seed in range(13):
+        atoms = _alloy(elements, seed, 0.15)
+        data.append(ReferenceData(atoms, *evaluate(truth, atoms, neighbour_table(atoms, 4.2, capacity=40))))
+    equations = normal_equations(truth, data[1:], FitWeights())
+    fitted = solve([equations], truth, ChemicalPrior(scale=1e3, channel=(1.0,), centre=(1.0,))).potential
+    unseen = data[0]
+    _, F, _ = evaluate(fitted, unseen.atoms, neighbour_table(unseen.atoms, 4.2, capacity=40))
+    error = float(jnp.max(jnp.abs(F - unseen.forces_eV_per_A)) / jnp.max(jnp.abs(unseen.forces_eV_per_A)))
+    return [Check("relative error of forces on an unseen structure", error, 0.0, "", 1e-4, "the known potential")]
