@@ -45,9 +45,8 @@ BUILDERS: tuple[tuple[type[AbstractPotential], Builder], ...] = (
     (LearnableEAM, learnable_field),
     (TabulatedEAM, table_field),
     (FinnisSinclair, table_field),
-    (AbstractEAM, lambda potential, atoms, pairs: RadialEAMForceField(potential, EAMTable.of(atoms, pairs))),
-    (Overlay, lambda potential, atoms, pairs: SumForceField(tuple(force_field(part, atoms, pairs)
-                                                                  for part in potential.parts))),
+    (AbstractEAM, lambda p, atoms, pairs: RadialEAMForceField(potential=p, table=EAMTable.of(atoms, pairs))),
+    (Overlay, lambda p, atoms, pairs: SumForceField(tuple(force_field(part, atoms, pairs) for part in p.parts))),
     (AbstractPotential, AutodiffForceField),
 )
 """The first type that fits decides."""

@@ -91,5 +91,5 @@ def learnable_field(potential: LearnableEAM, atoms: Atoms, pairs: Neighbours) ->
     kinds = pair_of_species(len(potential.elements))
     # (m, element i, element j) → rows by species of i first, for `take`.
     by_species = lambda table: jnp.swapaxes(table[:, kinds], 0, 1)
-    return LearnableEAMForceField(potential, EAMTable.of(atoms, pairs), by_species(pair), density,
-                                  by_species(pair_slope), density_slope)
+    return LearnableEAMForceField(potential=potential, table=EAMTable.of(atoms, pairs), pair=by_species(pair),
+                                  density_rows=density, pair_slope=by_species(pair_slope), density_slope=density_slope)

@@ -96,6 +96,7 @@ def table_field(potential: TabulatedEAM | FinnisSinclair, atoms: Atoms, pairs: N
     pair = cubic_pieces(potential.pair_table).reshape(-1, 4)
     slope = density[:, :3] * jnp.array([3.0, 2.0, 1.0], density.dtype) / potential.dr
     columns = lambda table: tuple(table[:, m] for m in range(table.shape[1]))
-    return TableForceField(potential.embedding_table, EAMTable.of(atoms, pairs), columns(pair), columns(density),
-                           columns(slope), drho=potential.drho, dr=potential.dr, cutoff=potential.cutoff,
-                           pieces=nr - 1, per_pair=isinstance(potential, FinnisSinclair))
+    return TableForceField(embedding_table=potential.embedding_table, table=EAMTable.of(atoms, pairs),
+                           pair=columns(pair), density_value=columns(density), density_slope=columns(slope),
+                           drho=potential.drho, dr=potential.dr, cutoff=potential.cutoff, pieces=nr - 1,
+                           per_pair=isinstance(potential, FinnisSinclair))

@@ -8,8 +8,8 @@ from typing import Any
 
 from hea_jax.app.verify.rows import SCALES, Case, Check, Skip
 
-MODULES = ("electronic", "atomistic_potentials", "atomistic_snap", "atomistic_body_ordered",
-           "atomistic_elasticity", "atomistic_dynamics", "mesoscale", "continuum", "macro", "fe2", "hierarchical", "path")
+MODULES = ("electronic", "atomistic_potentials", "atomistic_snap", "atomistic_body_ordered", "atomistic_elasticity",
+           "atomistic_dynamics", "mesoscale", "continuum", "macro", "fe2", "hierarchical", "path")
 """Modules of ``hea_jax.app.verify`` that hold cases; each has ``cases() -> list[Case]``."""
 
 

@@ -57,13 +57,16 @@ class ChemicalPrior:
         """Add the inverse prior covariance to ``matrix`` (unknown, unknown; elements × functions, then offsets).
 
         ``force_rms`` (function,) in eV/Å per unit coefficient turns scales of forces into scales of coefficients.
-        Returns ln det of the part that belongs to coefficients.
+        Returns ln det of the part that belongs to coefficients. Raises ``ValueError`` where no force is known.
         """
         S, F = potential.coefficients.shape
         n_pair = potential.truncation.pair_radial
         pairs = S * n_pair
-        # A function that no data show has no scale of its own: it takes that of the least visible one.
-        rms = np.maximum(force_rms, np.min(force_rms[force_rms > 0], initial=np.inf))
+        # A function that no force shows has no scale of its own: it takes that of the least visible one.
+        seen = force_rms > 1e-10 * np.max(force_rms, initial=0.0)
+        if np.max(force_rms, initial=0.0) < 1e-12:
+            raise ValueError("no frame has forces that tell functions apart: add displaced structures to the data")
+        rms = np.where(seen, force_rms, np.min(force_rms[seen]))
         sigma = self.scale * self.relative(potential) / rms
         W = np.asarray(potential.channels)
         centre = W.T @ np.diag(_extended(self.centre, S) ** -2.0) @ W
