@@ -13,9 +13,11 @@ from typing import Any
 import jax
 
 from hea_jax.atomistic.force_field_base import AbstractForceField, AutodiffForceField, Interaction
+from hea_jax.atomistic.force_field_body_ordered import body_ordered_force_field
 from hea_jax.atomistic.force_field_eam import AbstractEAMForceField, EAMTable, RadialEAMForceField
 from hea_jax.atomistic.force_field_learnable import LearnableEAMForceField, learnable_field
 from hea_jax.atomistic.force_field_tables import TableForceField, table_field
+from hea_jax.atomistic.potentials.body_ordered import BodyOrdered
 from hea_jax.atomistic.potentials.eam import AbstractEAM
 from hea_jax.atomistic.potentials.eam_learnable import LearnableEAM
 from hea_jax.atomistic.potentials.eam_tabulated import TabulatedEAM
@@ -46,6 +48,7 @@ BUILDERS: tuple[tuple[type[AbstractPotential], Builder], ...] = (
     (TabulatedEAM, table_field),
     (FinnisSinclair, table_field),
     (AbstractEAM, lambda p, atoms, pairs: RadialEAMForceField(potential=p, table=EAMTable.of(atoms, pairs))),
+    (BodyOrdered, body_ordered_force_field),
     (Overlay, lambda p, atoms, pairs: SumForceField(tuple(force_field(part, atoms, pairs) for part in p.parts))),
     (AbstractPotential, AutodiffForceField),
 )

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from hea_jax.atomistic.force_field import AbstractForceField, Interaction
+from hea_jax.atomistic.force_field_base import AbstractForceField, Interaction
 from hea_jax.atomistic.potentials.body_ordered import BodyOrdered
 from hea_jax.atomistic.potentials.body_ordered.blocks_of_species import SpeciesBlocks, species_blocks
 from hea_jax.atomistic.potentials.body_ordered.model import block_energies, project

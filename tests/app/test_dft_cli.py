@@ -134,8 +134,12 @@ def test_the_shipped_campaign_knows_the_shipped_set(capsys, tmp_path):
     assert "0 computed now, 0 before, " in capsys.readouterr().out
     ours = load_dataset(tmp_path / "run" / "dataset.extxyz", GPAW_NBMOTAW, elements=("Nb", "Mo", "Ta", "W"))
     shipped = shipped_dataset()
-    assert sorted(ours.names) == sorted(shipped.names)
+    # The elastic group that ships was computed with 8 k-points per cell edge; the campaign takes 12, under other names.
+    coarse = {name for name in shipped.names if name.startswith("elastic-")}
+    assert sorted(ours.names) == sorted(set(shipped.names) - coarse)
     for reference, name in zip(shipped.frames, shipped.names, strict=True):
+        if name in coarse:
+            continue
         again = ours.frames[ours.names.index(name)]
         np.testing.assert_array_equal(again.forces_eV_per_A, reference.forces_eV_per_A)
         assert float(again.free_energy_eV) == float(reference.free_energy_eV)

@@ -34,10 +34,10 @@ def test_scripts_are_valid_bash(script):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_of_the_readme_are_understood(command, monkeypatch):
     seen = []
-    for name in ("_run", "_verify", "_info"):
+    for name in ("_run", "_dft", "_fit", "_verify", "_info"):
         monkeypatch.setattr(cli, name, lambda parsed: seen.append(parsed) or 0)
     assert cli.main(command.split()) == 0
-    if command.startswith("run"):
+    if command.split()[0] in ("run", "dft", "fit"):
         assert (ROOT / seen[0].config).is_file()
 
 

@@ -109,6 +109,7 @@ def test_atomic_virials_add_up_to_stress_and_virial(name):
     potential = examples()[name][0]
     atoms, pairs = configuration(potential)
     field = force_field(potential, atoms, pairs)
+    assert isinstance(field, AbstractEAMForceField)
     W = field.atomic_virials(atoms.positions, atoms.cell)
     assert W.shape == (atoms.number, 3, 3)
     np.testing.assert_allclose(W, jnp.swapaxes(W, -1, -2), atol=1e-12)
@@ -124,6 +125,7 @@ def test_atomic_virials_of_one_pair_are_half_each():
     x = jnp.array([[0.0, 0, 0], [2.4, 0, 0]])
     atoms = eqx.tree_at(lambda a: (a.positions, a.cell), atoms, (x, 30.0 * jnp.eye(3)))
     field = force_field(potential, atoms, neighbour_table(atoms, potential.cutoff))
+    assert isinstance(field, AbstractEAMForceField)
     now = field.evaluate(atoms.positions, atoms.cell)
     W = field.atomic_virials(atoms.positions, atoms.cell)
     expected = 0.5 * 2.4 * now.forces[1, 0]
