@@ -12,7 +12,7 @@ from typing import Annotated
 
 import tyro
 
-FAILED, WRONG, INTERRUPTED = 1, 2, 130
+WRONG, INTERRUPTED = 2, 130
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +136,8 @@ def _run(command: Run) -> int:
     from hea_jax.app.environment import configure_jax
 
     configure_jax()
-    from hea_jax.app.runs import FolderLocked, StageFailed, plan, run_chain
-    from hea_jax.app.runs.progress import reporter_for
+    from hea_jax.app.runs import plan
+    from hea_jax.app.runs.command import print_places, print_verdicts, run_told
     from hea_jax.app.study import stages
 
     root = command.out or Path("runs") / config.name
@@ -145,20 +145,11 @@ def _run(command: Run) -> int:
     if command.dry_run:
         _print_plan(config, root, plan(stages(), config, root, base))
         return 0
-    reporter = reporter_for(sys.stdout)
-    try:
-        summary = run_chain(stages(), config, root, base=base, reporter=reporter)
-    except StageFailed as error:
-        reporter.close()
-        print(f"{error}\ntraceback: {error.log}\nthe same command goes on from this stage", file=sys.stderr)
-        return FAILED
-    except (FolderLocked, NotADirectoryError, FileExistsError) as error:
-        reporter.close()
-        print(error, file=sys.stderr)
-        return WRONG
-    finally:
-        reporter.close()
-    _print_end(summary, root)
+    summary = run_told(stages(), config, root, base=base)
+    if isinstance(summary, int):
+        return summary
+    print_verdicts(summary)
+    print_places(root)
     return 0
 
 
@@ -199,16 +190,6 @@ def _print_plan(config, root: Path, planned) -> None:
         done = f"done, {item.stored.seconds:.1f} s" if item.stored else "to compute"
         table.add_row(item.stage.name, ", ".join(item.stage.needs), ", ".join(item.stage.config), done)
     console.print(table)
-
-
-def _print_end(summary, root: Path) -> None:
-    """What a finished run prints: failed checks, and where the results are."""
-    failed = [verdict for verdict in summary["verdicts"] if not verdict["passed"]]
-    for verdict in failed:
-        print(f"NOT MET  {verdict['stage']}: {verdict['name']}: {verdict['text']}")
-    count = len(summary["verdicts"])
-    print(f"{count - len(failed)} of {count} checks met, {len(summary['numbers'])} numbers")
-    print(f"report: {root / 'report.html'}\nsummary: {root / 'summary.json'}")
 
 
 def _verify(command: Verify) -> int:

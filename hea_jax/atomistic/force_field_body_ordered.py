@@ -1,7 +1,11 @@
 """The body-ordered potential on one neighbour table: atoms in small blocks of one element, forces by gathers.
 
-All intermediates of a block of 32 atoms fit the cache, which is worth a factor of two and a half against the same
-operations on all atoms at once. Every pair of atoms stands in both rows of the table, so the force on atom i
+All intermediates of a block fit the cache, which is worth a factor of two and a half against the same operations on all
+atoms at once. A table with a skin holds more pairs beyond the cut-off than within; rows are first packed to the pairs
+within. How many fit is looked up at each evaluation: the narrowest of a few widths that holds them all is used, the
+last being the table's own, so no pair is ever left out.
+
+Every pair of atoms stands in both rows of the table, so the force on atom i
 
     F_i = Σ_k [ g_ik − g_j,k′ ],      g_ik = ∂(Σ E)/∂r_ik over the energy of i alone, k′ the place of i in the row of j,
 
@@ -18,71 +22,113 @@ from jaxtyping import Array, Bool, Float, Int
 from hea_jax.atomistic.force_field_base import AbstractForceField, Interaction
 from hea_jax.atomistic.potentials.body_ordered import BodyOrdered
 from hea_jax.atomistic.potentials.body_ordered.blocks_of_species import SpeciesBlocks, species_blocks
-from hea_jax.atomistic.potentials.body_ordered.model import block_energies, project
+from hea_jax.atomistic.potentials.body_ordered.kernel import Kernel, kernel_of
 from hea_jax.atomistic.potentials.eam import take
 from hea_jax.records import Atoms, Neighbours
 
-ROWS_PER_BLOCK = 32
+ROWS_PER_BLOCK = {"cpu": 32}
+"""Rows of a block by platform; what stands here fits the cache of a core."""
+ROWS_ELSEWHERE = 2048
+PACKED = (0.5, 0.65)
+"""Widths of packed rows over the width of the table (rounded down to multiples of eight)."""
 
 
 class BodyOrderedForceField(AbstractForceField):
     """A ``BodyOrdered`` potential on a table; build it with ``body_ordered_force_field``.
 
     ``blocks``: atoms in blocks; ``neighbour``, ``kind``, ``mask`` (block, row, k) and ``image`` (block, row, k, 3) are
-    the table in that order; ``opposite`` (atom, k): place of the reversed pair among all (row, k).
+    the table in that order; ``opposite`` (block, row, k): place of the reversed pair among all (row, k).
     """
 
-    potential: BodyOrdered
+    kernel: Kernel
     blocks: SpeciesBlocks
     neighbour: Int[Array, "block row k"]
     kind: Int[Array, "block row k"]
     mask: Bool[Array, "block row k"]
     image: Float[Array, "block row k 3"]
-    opposite: Int[Array, "atom k"]
-    pair_mask: Bool[Array, "atom k"]
+    opposite: Int[Array, "block row k"]
     far: float = eqx.field(static=True)
 
     def evaluate(self, positions, cell):
         """Energy, forces and virial (eV, eV/Å, eV)."""
-        energies, pulls, virials = self.bonds(positions, cell)
-        row = self.blocks.row
-        flat = pulls.reshape(-1, pulls.shape[-2], 3)
-        own = take(jnp.sum(flat, axis=1), row)
-        reversed_ = take(flat.reshape(-1, 3), self.opposite)
-        back = jnp.sum(jnp.where(self.pair_mask[..., None], reversed_, 0.0), axis=1)
-        return Interaction(jnp.sum(take(energies.ravel(), row)), own - back, -jnp.sum(take(virials.ravel(), row)))
+        order = self._order(positions, cell)
+        table = self.neighbour.shape[2]
+        widths = sorted({max(8, int(share * table) // 8 * 8) for share in PACKED if share * table >= 8} | {table})
+        which = sum((jnp.max(order[..., -1]) > width).astype(jnp.int32) for width in widths[:-1])
+        branches = [lambda *now, width=width: self._evaluated(*now, width) for width in widths]
+        return jax.lax.switch(jnp.asarray(which, jnp.int32), branches, positions, cell, order)
 
-    def bonds(self, positions, cell) -> tuple[Array, Array, Array]:
-        """Per row: energy (eV), its derivatives by pair vectors (block, row, k, 3) in eV/Å, their virial (eV)."""
-        elements = self.blocks.element
+    def _vectors(self, positions, cell, atom, neighbour, image):
+        """Components (row, k) of the pair vectors of some rows (Å)."""
+        def component(axis):
+            x = positions[:, axis]
+            shift = image[..., 0] * cell[0, axis] + image[..., 1] * cell[1, axis] + image[..., 2] * cell[2, axis]
+            # Reversed pairs come out exactly opposite, so both ends agree on what is within the cut-off.
+            return (take(x, neighbour) - take(x, atom)[..., None]) + shift
+
+        return tuple(component(axis) for axis in range(3))
+
+    @property
+    def _atom(self):
+        """The atom in each row (block, row)."""
+        return self.blocks.atom.reshape(self.neighbour.shape[:2])
+
+    def _order(self, positions, cell):
+        """How many pairs within the cut-off stand up to each place (block, row, k), this one included."""
+        def one(block):
+            atom, neighbour, image, mask = block
+            x, y, z = self._vectors(positions, cell, atom, neighbour, image)
+            inside = mask & (x * x + y * y + z * z < self.kernel.cutoff**2)
+            return jnp.cumsum(inside, axis=-1, dtype=jnp.int32)
+
+        return jax.lax.map(one, (self._atom, self.neighbour, self.image, self.mask))
+
+    def _evaluated(self, positions, cell, order, width: int) -> Interaction:
+        """The interaction of rows packed to ``width`` pairs."""
+        count = jnp.arange(order.shape[0] * order.shape[1], dtype=jnp.int32).reshape(order.shape[:2])
+        inside = jnp.diff(order, axis=-1, prepend=0) > 0
+        # Where a pair stands among all packed ones.
+        packed = jnp.where(inside, count[..., None] * width + order - 1, -1).ravel()
+        far = (self.far, 0.0, 0.0)
 
         def one(block):
-            element, atom, neighbour, kind, mask, image = block
-            vectors = take(positions, neighbour) + image @ cell - take(positions, atom)[:, None]
-            far = jnp.array([self.far, 0.0, 0.0], vectors.dtype)
-            vectors = jnp.where(mask[..., None], vectors, far)
-            alone = SpeciesBlocks(atom, atom, element[None])
+            element, atom, neighbour, kind, image, opposite, order = block
+            slots = jnp.arange(width, dtype=jnp.int32)
+            column = jnp.sum(order[:, None, :] <= slots[:, None], axis=-1, dtype=jnp.int32)
+            full = column < order.shape[1]
+            column = jnp.minimum(column, order.shape[1] - 1)
+            pick = lambda table: jnp.take_along_axis(table, column, axis=1, mode="promise_in_bounds")
+            vectors = self._vectors(positions, cell, atom, neighbour, image)
+            vectors = tuple(jnp.where(full, pick(v), f) for v, f in zip(vectors, far, strict=True))
+            vectors, kind = jax.lax.optimization_barrier((vectors, pick(kind)))
+            energy, g = self.kernel.bonds(element, vectors, kind)
+            back = jnp.where(full, take(packed, pick(opposite)), -1)
+            return energy, g, sum(jnp.sum(a * v, axis=1) for a, v in zip(g, vectors, strict=True)), back
 
-            def total(v):
-                energy = block_energies(self.potential, project(self.potential, v, kind), alone)[0]
-                return jnp.sum(energy), energy
+        energies, pulls, virials, back = jax.lax.map(
+            one, (self.blocks.element, self._atom, self.neighbour, self.kind, self.image, self.opposite, order))
+        row = self.blocks.row
+        back = take(back.reshape(-1, width), row)
+        known, back = back >= 0, jnp.maximum(back, 0)
 
-            g, energy = jax.grad(total, has_aux=True)(vectors)
-            return energy, g, jnp.sum(g * vectors, axis=(1, 2))
+        def force(g):
+            own = take(jnp.sum(g, axis=-1).ravel(), row)
+            return own - jnp.sum(jnp.where(known, take(g.ravel(), back), 0.0), axis=1)
 
-        atom = self.blocks.atom.reshape(self.neighbour.shape[:2])
-        return jax.lax.map(one, (elements, atom, self.neighbour, self.kind, self.mask, self.image))
+        forces = jnp.stack([force(g) for g in pulls], axis=1)
+        return Interaction(jnp.sum(take(energies.ravel(), row)), forces, -jnp.sum(take(virials.ravel(), row)))
 
 
 def body_ordered_force_field(potential: BodyOrdered, atoms: Atoms, pairs: Neighbours) -> BodyOrderedForceField:
     """Bind a potential to the species of ``atoms`` and a complete table (Å); jittable."""
-    blocks = species_blocks(atoms.species, len(potential.elements), ROWS_PER_BLOCK)
+    largest = ROWS_PER_BLOCK.get(jax.default_backend(), ROWS_ELSEWHERE)
+    blocks = species_blocks(atoms.species, len(potential.elements), largest)
     dtype = potential.coefficients.dtype
     ordered = lambda table: take(table, blocks.atom).reshape(*blocks.shape, *table.shape[1:])
     kind = take(atoms.species, pairs.index)
-    return BodyOrderedForceField(potential, blocks, ordered(pairs.index), ordered(kind), ordered(pairs.mask),
-                                 ordered(pairs.shift).astype(dtype), opposite_places(pairs, blocks.row), pairs.mask,
-                                 float(pairs.cutoff + pairs.skin + 1.0))
+    return BodyOrderedForceField(kernel_of(potential), blocks, ordered(pairs.index), ordered(kind),
+                                 ordered(pairs.mask), ordered(pairs.shift).astype(dtype),
+                                 ordered(opposite_places(pairs, blocks.row)), float(pairs.cutoff + pairs.skin + 1.0))
 
 
 def opposite_places(pairs: Neighbours, row: Int[Array, "atom"]) -> Int[Array, "atom k"]:

@@ -67,6 +67,9 @@ ASE_RESULTS = DatasetKeys(energy="energy", forces="forces", stress="stress")
 """Keys of results that ASE calculators leave in a database (energies extrapolated to 0 K; ``free_energy`` where the
 calculator gave it is the one that goes with the forces)."""
 
+NAMED_KEYS = {"gpaw_nbmotaw": GPAW_NBMOTAW, "li2020_nbmotaw": LI_2020, "ta_fitsnap": TA_FITSNAP, "ase": ASE_RESULTS}
+"""Declared keys by the name that a configuration gives them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:

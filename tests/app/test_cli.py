@@ -9,7 +9,7 @@ import fake_chain
 import pytest
 
 from hea_jax.app import cli
-from hea_jax.app.runs import Stage
+from hea_jax.app.runs import Number, Stage, StageResult, Verdict
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "nbmotaw.yaml")
 
@@ -68,6 +68,18 @@ def test_dry_run_run_and_dry_run_again(fake_study, tmp_path, capsys):
     assert "done," in capsys.readouterr().out
     assert cli.main(arguments) == 0
     assert "first: in the run folder already" in capsys.readouterr().out
+
+
+def test_checks_that_are_not_met_are_told_and_are_no_failure(tmp_path, monkeypatch, capsys):
+    def judged(config, inputs, context):
+        verdicts = [Verdict("stable", False, "C' = -1 GPa"), Verdict("converged", True, "1e-9")]
+        return StageResult({}, {"length": Number(1.0, "Å")}, verdicts)
+
+    monkeypatch.setattr("hea_jax.app.study.stages", lambda: (Stage("first", judged),))
+    assert cli.main(["run", CONFIG, "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "NOT MET  first: stable: C' = -1 GPa", "1 of 2 checks met, 1 numbers", f"report: {tmp_path / 'report.html'}",
+        f"summary: {tmp_path / 'summary.json'}"]  # fmt: skip
 
 
 def test_the_run_folder_is_named_after_the_study(fake_study, tmp_path, monkeypatch):

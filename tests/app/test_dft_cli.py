@@ -8,6 +8,7 @@ calculators of ASE.
 import json
 from pathlib import Path
 
+import ase
 import ase.io
 import numpy as np
 import pytest
@@ -131,12 +132,18 @@ def test_the_shipped_campaign_knows_the_shipped_set(capsys, tmp_path):
     assert "46 structures, 0 to compute" in printed
     assert printed.count("known") >= 46
     assert cli.main(["dft", str(NBMOTAW), *only, "--out", str(tmp_path / "run")]) == 0
-    assert "0 computed now, 0 before, " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "0 computed now, 0 before, " in printed
     ours = load_dataset(tmp_path / "run" / "dataset.extxyz", GPAW_NBMOTAW, elements=("Nb", "Mo", "Ta", "W"))
     shipped = shipped_dataset()
     # The elastic group that ships was computed with 8 k-points per cell edge; the campaign takes 12, under other names.
     coarse = {name for name in shipped.names if name.startswith("elastic-")}
     assert sorted(ours.names) == sorted(set(shipped.names) - coarse)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert set(summary["known_left_out"]) == coarse
+    # All are told, and none where there is none.
+    assert all(name in printed for name in coarse)
+    assert ("left out: " in printed) is bool(coarse)
     for reference, name in zip(shipped.frames, shipped.names, strict=True):
         if name in coarse:
             continue
@@ -155,6 +162,43 @@ def test_the_shipped_campaign_knows_the_shipped_set(capsys, tmp_path):
     assert request["provenance"]["xc"] == "PBE"
     assert json.loads(json.dumps(request)) == request
     assert campaign.engine.command(Path("r.json"))[-2].endswith("engine_side/calculate.py")
+
+
+KNOWN = HEAD + "known: {source: known.extxyz, provenance: {engine: before}}\ngroups:\n" + EOS
+
+
+@pytest.mark.parametrize(("strangers", "expected"), [
+    (["elastic-W"], "1 known frame is no structure of this campaign and is left out: elastic-W"),
+    (["elastic-W", "a-2", "a-1"],
+     "3 known frames are no structure of this campaign and are left out: elastic-W, a-2, a-1"),
+    ([f"a-{i}" for i in range(22)], "22 known frames are no structure of this campaign and are left out: a-0, a-1, "),
+    ([], None),
+])  # fmt: skip
+def test_known_frames_of_no_structure_are_told(tmp_path, capsys, strangers, expected):
+    path, folder = written(tmp_path, KNOWN), tmp_path / "run"
+    (tmp_path / "known.extxyz").write_text("")
+    frames = []
+    for task in load_campaign(path).tasks:
+        frame = ase.Atoms(task.crystal.symbols, positions=task.crystal.positions, cell=task.crystal.cell, pbc=True)
+        frame.info.update(name=task.name, group=task.group, energy_eV=-1.0, free_energy_eV=-1.0,
+                          stress_eV_per_A3=np.zeros((3, 3)))
+        frame.arrays["forces_eV_per_A"] = np.zeros((len(frame), 3))
+        frames.append(frame)
+    for i, name in enumerate(strangers):
+        frame = frames[0].copy()
+        frame.info["name"] = name
+        frames.insert(2 * i, frame)
+    ase.io.write(tmp_path / "known.extxyz", frames)
+    assert cli.main(["dft", str(path), "--out", str(folder)]) == 0
+    printed, report = capsys.readouterr().out, (folder / "report.md").read_text()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["known_left_out"] == strangers
+    assert "0 computed now, 0 before, 2 known, 0 failed" in printed
+    assert (summary["finished"], len(ase.io.read(folder / "dataset.extxyz", ":"))) == (2, 2)
+    for text in (printed, report):
+        assert (expected is None and "left out" not in text) or (expected is not None and expected in text)
+        assert ("a-19, and 2 more (`known_left_out` in summary.json)" in text) is (len(strangers) == 22)
+        assert "a-20" not in text
 
 
 def test_several_ranks_are_launched(tmp_path, monkeypatch):

@@ -48,6 +48,16 @@ def _composition(value: dict[str, float]) -> dict[str, float]:
     return value
 
 
+def _elements(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Distinct chemical symbols."""
+    unknown = [s for s in value if s not in SYMBOLS]
+    if unknown:
+        raise refused(f"no element is called {', '.join(map(repr, unknown))}", "use chemical symbols, e.g. `Nb`")
+    if len(set(value)) < len(value):
+        raise refused("an element stands twice", f"write {list(dict.fromkeys(value))}")
+    return value
+
+
 def _not_blank(value: str) -> str:
     """A text that says something."""
     if not value.strip():
@@ -71,6 +81,12 @@ def _increasing(value: tuple[float, ...]) -> tuple[float, ...]:
 
 Composition = Annotated[dict[str, float], AfterValidator(_composition)]
 """Atomic fractions by chemical symbol."""
+
+Elements = Annotated[tuple[str, ...], AfterValidator(_elements)]
+"""Distinct chemical symbols, in their order."""
+
+SomeElements = Annotated[tuple[str, ...], Len(1), AfterValidator(_elements)]
+"""The same, one at least."""
 
 Name = Annotated[str, AfterValidator(_folder_name)]
 Text = Annotated[str, AfterValidator(_not_blank)]

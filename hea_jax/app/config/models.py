@@ -39,6 +39,16 @@ MIN_ATOMS = 128
 """Fewest atoms of a random-alloy cell."""
 
 
+def existing_source(value: str, info, remedy: str) -> str:
+    """The name of a packaged set or the path of a file that is there; ``remedy`` is followed by the packaged sets."""
+    # ``base`` is the folder of the configuration file; without it (a model made in a notebook) nothing is checked.
+    base = (info.context or {}).get("base")
+    if value not in PACKAGED_SETS and base is not None and not (base / Path(value).expanduser()).is_file():
+        sets = ", ".join(f"`{name}`" for name in PACKAGED_SETS)
+        raise refused(f"no file {value!r} in {base}", f"{remedy}: {sets}")
+    return value
+
+
 class DataKeys(Section):
     """Which key of an extxyz file holds what, for a file of another origin."""
 
@@ -66,12 +76,7 @@ class Data(Section):
     @field_validator("source")
     @classmethod
     def _exists(cls, value: str, info) -> str:
-        # ``base`` is the folder of the configuration file; without it (a model made in a notebook) nothing is checked.
-        base = (info.context or {}).get("base")
-        if value not in PACKAGED_SETS and base is not None and not (base / Path(value).expanduser()).is_file():
-            sets = ", ".join(f"`{name}`" for name in PACKAGED_SETS)
-            raise refused(f"no file {value!r} in {base}", f"give the path of an extxyz file, or a packaged set: {sets}")
-        return value
+        return existing_source(value, info, "give the path of an extxyz file, or a packaged set")
 
 
 class FitWeights(Section):

@@ -137,6 +137,8 @@ def _finish(campaign: Campaign, folder: Path, known: dict[str, Any], outcome: Ou
         print(f"FAILED  {record['name']}: {str(record['error']).splitlines()[0]}")
     print(f"{len(outcome.computed)} computed now, {len(outcome.reused)} before, {len(outcome.known)} known, "
           f"{len(outcome.failures)} failed (`--retry-failed` computes those again)")
+    if summary["known_left_out"]:
+        print(report.left_out_sentence(summary["known_left_out"]))
     print(f"data set: {folder / DATASET}\nreport: {folder / 'report.md'}")
     try:
         if counts[DATASET]:

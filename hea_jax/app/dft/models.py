@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from annotated_types import Len
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
-from hea_jax.app.config.fields import SYMBOLS, Name, Section, Text, refused
+from hea_jax.app.config.fields import Name, Section, SomeElements, Text, refused
 
 BUILT_IN = ("gpaw", "emt", "lennard-jones")
 Points = tuple[PositiveInt, PositiveInt, PositiveInt]
@@ -85,7 +85,7 @@ class CampaignSettings(Section):
     """A DFT campaign."""
 
     name: Name = Field(description="name of the campaign and of its run folder")
-    elements: Annotated[tuple[str, ...], Len(1)] = Field(description="chemical symbols; their order is the species'")
+    elements: SomeElements = Field(description="chemical symbols; their order is the species'")
     reference_lattice: Text = Field(default="bcc", description="lattice that the lattice constants belong to")
     lattice_constants_A: dict[str, PositiveFloat] = Field(
         default={}, description="lattice constant of each element in that lattice; others from measured volumes"
@@ -95,16 +95,6 @@ class CampaignSettings(Section):
     known: Known | None = Field(default=None, description="frames that were computed before")
     shortest_distance_A: PositiveFloat = Field(default=1.2, description="atoms closer than this are an error")
     groups: Annotated[tuple[dict[str, Any], ...], Len(1)] = Field(description="what to generate, one entry per kind")
-
-    @field_validator("elements")
-    @classmethod
-    def _exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [s for s in value if s not in SYMBOLS]
-        if unknown:
-            raise refused(f"no element is called {', '.join(map(repr, unknown))}", "use chemical symbols, e.g. `Nb`")
-        if len(set(value)) < len(value):
-            raise refused("an element stands twice", f"write {list(dict.fromkeys(value))}")
-        return value
 
     @field_validator("lattice_constants_A")
     @classmethod

@@ -11,11 +11,13 @@ from hea_jax.app.dft.load import Campaign
 from hea_jax.electronic.campaign.convergence import MeshRow, kmesh_convergence
 from hea_jax.electronic.campaign.cost import estimated_seconds
 from hea_jax.electronic.campaign.folder import write_json, write_text
-from hea_jax.electronic.campaign.merge import campaign_frames, summary_rows
+from hea_jax.electronic.campaign.merge import campaign_frames, left_out, summary_rows
 from hea_jax.electronic.campaign.tasks import Task
 
 PLAN = ("structure", "group", "formula", "atoms", "k-mesh", "estimate", "state")
 GROUPS = ("group", "structures", "finished", "failed", "atoms", "hours", "eV/atom", "largest force")
+NAMED = 20
+"""Known frames outside the campaign that are named; of more, the rest is counted."""
 MESHES = ("structure", "k-mesh", "energy, meV/atom", "stress, GPa", "C', GPa", "C44, GPa", "change")
 
 
@@ -77,6 +79,16 @@ def mesh_cells(rows: Sequence[MeshRow]) -> list[tuple[str, ...]]:
             for row in rows]  # fmt: skip
 
 
+def left_out_sentence(names: Sequence[str]) -> str:
+    """How many known frames are no structure of the campaign, and which; empty if none."""
+    if not names:
+        return ""
+    more = "" if len(names) <= NAMED else f", and {len(names) - NAMED} more (`known_left_out` in summary.json)"
+    subject = "1 known frame is no structure of this campaign and is" if len(names) == 1 else (
+        f"{len(names)} known frames are no structure of this campaign and are")  # fmt: skip
+    return f"{subject} left out: {', '.join(names[:NAMED])}{more}"
+
+
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
@@ -89,17 +101,20 @@ def write_report(campaign: Campaign, folder: Path, known: Mapping[str, Any], fai
     frames = campaign_frames(campaign.tasks, folder, known)
     rows = summary_rows(campaign.tasks, frames, [record["name"] for record in failures])
     meshes = kmesh_convergence(frames)
+    unused = left_out(campaign.tasks, known)
     summary = {
         "name": campaign.settings.name, "structures": len(campaign.tasks), "finished": len(frames),
         "failed": len(failures), "frames": dict(counts), "groups": rows, "failures": [dict(f) for f in failures],
         "engines": dict(Counter(_engine_of(frame) for frame in frames)),
-        "kmesh": [vars(row) | {"kpts": list(row.kpts)} for row in meshes],
+        "known_left_out": list(unused), "kmesh": [vars(row) | {"kpts": list(row.kpts)} for row in meshes],
     }  # fmt: skip
     write_json(folder / "summary.json", plain(summary))
     parts = [f"# DFT campaign {campaign.settings.name}\n", f"{len(frames)} of {len(campaign.tasks)} structures; "
              f"data set: {', '.join(f'`{name}` {n} frames' for name, n in counts.items())}\n",
              markdown_table(GROUPS, group_cells(rows)),
              "Engines: " + "; ".join(f"{name} ({n})" for name, n in summary["engines"].items()) + "\n"]  # fmt: skip
+    if unused:
+        parts.append(left_out_sentence(unused) + "\n")
     if meshes:
         parts += ["## k-mesh\n", "Changes against the finest mesh; secants at the strain of the cell.\n",
                   markdown_table(MESHES, mesh_cells(meshes))]

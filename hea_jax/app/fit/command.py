@@ -13,13 +13,13 @@ from hea_jax.app.fit.models import FitConfig
 from hea_jax.app.fit.stage_data import part_table
 from hea_jax.app.fit.stage_linear import check_model, model_of
 from hea_jax.app.fit.targets import built
-from hea_jax.app.runs import FolderLocked, StageFailed, plan, run_chain
+from hea_jax.app.runs import plan
 from hea_jax.app.runs.atomic import write_atomic
-from hea_jax.app.runs.progress import reporter_for
+from hea_jax.app.runs.command import WRONG, print_places, print_verdicts, run_told
 from hea_jax.atomistic.fitting import initial_parameters
 from hea_jax.electronic import DatasetError
 
-DONE, FAILED, WRONG = 0, 1, 2
+DONE = 0
 
 
 def run(config_file: Path, overrides: tuple[str, ...], out: Path | None, *, dry_run: bool) -> int:
@@ -36,22 +36,10 @@ def run(config_file: Path, overrides: tuple[str, ...], out: Path | None, *, dry_
     if dry_run:
         _print_plan(config, given, folder, plan(chain, config, folder, base))
         return DONE
-    reporter = reporter_for(sys.stdout)
-    try:
-        summary = run_chain(chain, config, folder, base=base, reporter=reporter)
-    except StageFailed as error:
-        reporter.close()
-        wrong = isinstance(error.__cause__, DatasetError)
-        print(f"{error}\ntraceback: {error.log}\nthe same command goes on from this stage", file=sys.stderr)
-        return WRONG if wrong else FAILED
-    except (FolderLocked, NotADirectoryError, FileExistsError) as error:
-        reporter.close()
-        print(error, file=sys.stderr)
-        return WRONG
-    finally:
-        reporter.close()
-    handed = hand_out(folder)
-    _print_end(summary, folder, handed)
+    summary = run_told(chain, config, folder, base=base, wrong=(DatasetError,))
+    if isinstance(summary, int):
+        return summary
+    _print_end(summary, folder, hand_out(folder))
     return DONE
 
 
@@ -137,10 +125,6 @@ def _print_end(summary: Any, folder: Path, handed: list[str]) -> None:
         if found:
             text = ", ".join(f"{q} {numbers[f'errors.{part}_{q}_mae']['value']:.3g} {u}" for q, u in found)
             print(f"mean absolute errors, {part}: {text}")
-    failed = [verdict for verdict in summary["verdicts"] if not verdict["passed"]]
-    for verdict in failed:
-        print(f"NOT MET  {verdict['stage']}: {verdict['name']}: {verdict['text']}")
-    count = len(summary["verdicts"])
-    print(f"{count - len(failed)} of {count} checks met, {len(numbers)} numbers")
+    print_verdicts(summary)
     print(f"files: {', '.join(str(folder / name) for name in handed)}")
-    print(f"report: {folder / 'report.html'}\nsummary: {folder / 'summary.json'}")
+    print_places(folder)

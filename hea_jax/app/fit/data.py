@@ -13,10 +13,7 @@ from hea_jax.app.config.models import PACKAGED_SETS
 from hea_jax.app.fit.models import FitConfig, Offsets, Source, SplitSection, Weights
 from hea_jax.atomistic.fitting import FitWeights
 from hea_jax.electronic import (
-    ASE_RESULTS,
-    GPAW_NBMOTAW,
-    LI_2020,
-    TA_FITSNAP,
+    NAMED_KEYS,
     Dataset,
     DatasetError,
     DatasetKeys,
@@ -34,7 +31,6 @@ from hea_jax.electronic import (
     split_by_parent,
 )
 
-KEYS = {"gpaw_nbmotaw": GPAW_NBMOTAW, "li2020_nbmotaw": LI_2020, "ta_fitsnap": TA_FITSNAP, "ase": ASE_RESULTS}
 PARTS = ("train", "validation", "test")
 
 
@@ -86,7 +82,7 @@ def _read(source: Source, config: FitConfig, base: Path) -> Dataset:
     if source.source in PACKAGED_SETS:
         return shipped_dataset()
     declared = source.declared_keys
-    keys = KEYS[source.keys] if declared is None else DatasetKeys(**declared.model_dump())
+    keys = NAMED_KEYS[source.keys] if declared is None else DatasetKeys(**declared.model_dump())
     return load_dataset(base / Path(source.source).expanduser(), keys, check=config.checks.run)
 
 

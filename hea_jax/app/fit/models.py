@@ -1,25 +1,14 @@
 """The configuration of a fit, section by section; a unit stands in the name of every field that has one."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from hea_jax.app.config.fields import SYMBOLS, Composition, Fraction, Increasing, Name, Repeats, Section, Text, refused
-from hea_jax.app.config.models import PACKAGED_SETS, DataKeys
+from hea_jax.app.config.fields import Composition, Elements, Fraction, Increasing, Name, Repeats, Section, Text, refused
+from hea_jax.app.config.models import DataKeys, existing_source
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def _elements(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Distinct chemical symbols."""
-    unknown = [s for s in value if s not in SYMBOLS]
-    if unknown:
-        raise refused(f"no element is called {', '.join(map(repr, unknown))}", "use chemical symbols, e.g. `Nb`")
-    if len(set(value)) < len(value):
-        raise refused("an element stands twice", f"write {list(dict.fromkeys(value))}")
-    return value
 
 
 class Source(Section):
@@ -32,24 +21,14 @@ class Source(Section):
     )
     declared_keys: DataKeys | None = Field(default=None, description="the keys of any other file; goes before `keys`")
     weight: PositiveFloat = Field(default=1.0, description="factor on the residuals of this source")
-    elements: tuple[str, ...] | None = Field(default=None, description="keep frames of these elements only")
+    elements: Elements | None = Field(default=None, description="keep frames of these elements only")
     groups: tuple[Text, ...] | None = Field(default=None, description="keep these groups only")
     without_groups: tuple[Text, ...] = Field(default=(), description="leave these groups out")
 
     @field_validator("source")
     @classmethod
     def _exists(cls, value: str, info) -> str:
-        base = (info.context or {}).get("base")
-        if value not in PACKAGED_SETS and base is not None and not (base / Path(value).expanduser()).is_file():
-            sets = ", ".join(f"`{name}`" for name in PACKAGED_SETS)
-            raise refused(f"no file {value!r} in {base}",
-                          f"put the file there, correct the path, or use a packaged set: {sets}")
-        return value
-
-    @field_validator("elements")
-    @classmethod
-    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if value is None else _elements(value)
+        return existing_source(value, info, "put the file there, correct the path, or use a packaged set")
 
 
 class Checks(Section):
@@ -274,7 +253,7 @@ class FitConfig(Section):
 
     name: Name = Field(description="name of the fit and of its run folder")
     seed: NonNegativeInt = Field(default=0, description="seed of every random choice")
-    elements: tuple[str, ...] | None = Field(default=None, description="order of the elements (by appearance if left "
+    elements: Elements | None = Field(default=None, description="order of the elements (by appearance if left "
                                                                        "out)")  # fmt: skip
     data: Annotated[tuple[Source, ...], Len(1)] = Field(description="where the reference data are")
     checks: Checks = Checks()
@@ -287,11 +266,6 @@ class FitConfig(Section):
     targets: tuple[Target, ...] = Field(default=(), description="physical targets beside the data")
     sanity: Sanity = Sanity()
     uncertainty: Uncertainty = Uncertainty()
-
-    @field_validator("elements")
-    @classmethod
-    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if value is None else _elements(value)
 
     @field_validator("uncertainty")
     @classmethod

@@ -21,9 +21,7 @@ from hea_jax.atomistic.fitting import (
 )
 from hea_jax.core.results import failure_message
 from hea_jax.core.units import EV_PER_A3_TO_GPA
-from hea_jax.electronic.dataset import GPAW_NBMOTAW, LI_2020, DatasetKeys, load_dataset, shipped_dataset
-
-KEYS = {"gpaw_nbmotaw": GPAW_NBMOTAW, "li2020_nbmotaw": LI_2020}
+from hea_jax.electronic.dataset import NAMED_KEYS, DatasetKeys, load_dataset, shipped_dataset
 
 
 def load_reference(config, context):
@@ -31,7 +29,7 @@ def load_reference(config, context):
     if config.data.source == "gpaw_nbmotaw":
         return shipped_dataset()
     declared = config.data.declared_keys
-    keys = KEYS[config.data.keys] if declared is None else DatasetKeys(**declared.model_dump())
+    keys = NAMED_KEYS[config.data.keys] if declared is None else DatasetKeys(**declared.model_dump())
     return load_dataset(context.resolve(config.data.source), keys)
 
 

@@ -10,7 +10,14 @@ from hea_jax.electronic.campaign.environment import (
     environment_facts,
     findings,
 )
-from hea_jax.electronic.campaign.merge import campaign_frames, merge, merged_dataset, read_known, summary_rows
+from hea_jax.electronic.campaign.merge import (
+    campaign_frames,
+    left_out,
+    merge,
+    merged_dataset,
+    read_known,
+    summary_rows,
+)
 from hea_jax.electronic.campaign.runner import Outcome, run_campaign
 from hea_jax.electronic.campaign.tasks import (
     CampaignError,
@@ -26,6 +33,6 @@ from hea_jax.electronic.campaign.tasks import (
 __all__ = [
     "CampaignError", "Engine", "EnvironmentUnfit", "Finding", "FixedMesh", "KMesh", "MeshRow", "Outcome",
     "PointsPerCellEdge", "Spacing", "Task", "campaign_frames", "check_environment", "check_tasks", "default_python",
-    "environment_facts", "estimated_seconds", "findings", "gpaw_engine", "interleaved", "kmesh_convergence", "merge",
-    "merged_dataset", "read_known", "run_campaign", "summary_rows",
+    "environment_facts", "estimated_seconds", "findings", "gpaw_engine", "interleaved", "kmesh_convergence", "left_out",
+    "merge", "merged_dataset", "read_known", "run_campaign", "summary_rows",
 ]  # fmt: skip

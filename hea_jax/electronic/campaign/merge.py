@@ -45,7 +45,8 @@ def read_known(path: Path, provenance: Mapping[str, Any] | None = None) -> dict[
 def merge(tasks: Sequence[Task], folder: Path, known: Mapping[str, Any] | None = None) -> dict[str, int]:
     """Write ``dataset.extxyz`` and, of convergence studies, ``convergence.extxyz``; the number of frames of each.
 
-    Frames stand in the order of the tasks; structures without a result are left out.
+    Frames stand in the order of the tasks; structures without a result are left out, and so are known frames that are
+    no task (``left_out`` names them).
     """
     store, known = CampaignFolder(folder), known or {}
     counts = {}
@@ -59,6 +60,12 @@ def merge(tasks: Sequence[Task], folder: Path, known: Mapping[str, Any] | None =
         else:
             path.unlink(missing_ok=True)
     return counts
+
+
+def left_out(tasks: Sequence[Task], known: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of known frames that are no structure of the campaign, in their order; ``merge`` writes none of them."""
+    names = {task.name for task in tasks}
+    return tuple(name for name in known if name not in names)
 
 
 def _frame_text(task: Task, store: CampaignFolder, known: Mapping[str, Any]) -> str | None:

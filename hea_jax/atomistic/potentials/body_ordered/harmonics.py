@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 
 @functools.cache
-def _legendre(l: int, m: int) -> tuple[float, ...]:
+def legendre(l: int, m: int) -> tuple[float, ...]:
     """Coefficients of z⁰, z¹, … in N_lm (1 − z²)^(−m/2) P_lm(z), N_lm including √2 for m > 0."""
     poly = np.polynomial.legendre.leg2poly(np.eye(l + 1)[l])
     derived = np.polynomial.polynomial.polyder(poly, m) if m else poly
@@ -40,7 +40,7 @@ def real_harmonics(lmax: int, x: Float[Array, "*n"], y: Float[Array, "*n"], z: F
     for l in range(lmax + 1):
         for m in range(l + 1):
             # The polynomial is even or odd in z: Horner in z².
-            coefficients = _legendre(l, m)
+            coefficients = legendre(l, m)
             kept = coefficients[(l - m) % 2 :: 2]
             value = kept[-1]
             for c in kept[-2::-1]:
@@ -72,7 +72,7 @@ def numpy_harmonics(lmax: int, z: np.ndarray, phi: np.ndarray) -> np.ndarray:
     out = np.zeros(((lmax + 1) ** 2, len(z)))
     for l in range(lmax + 1):
         for m in range(l + 1):
-            radial = np.polynomial.polynomial.polyval(z, np.asarray(_legendre(l, m))) * s**m
+            radial = np.polynomial.polynomial.polyval(z, np.asarray(legendre(l, m))) * s**m
             out[l * l + l + m] = radial * np.cos(m * phi)
             if m:
                 out[l * l + l - m] = radial * np.sin(m * phi)

@@ -27,6 +27,12 @@ def saturated(r: Float[Array, "*n"], inner: float) -> Float[Array, "*n"]:
     return jnp.where(r < inner, inner - WIDTH_A + 2 * WIDTH_A * ramp, r)
 
 
+def saturated_slope(r: Float[Array, "*n"], inner: float) -> Float[Array, "*n"]:
+    """Derivative of ``saturated`` (dimensionless); r in Å."""
+    s = jnp.clip((r - (inner - 2 * WIDTH_A)) / (2 * WIDTH_A), 0.0, 1.0)
+    return jnp.where(r < inner, s**4 * (35.0 + s * (-84.0 + s * (70.0 - 20.0 * s))), 1.0)
+
+
 @functools.cache
 def coefficients(count: int, cutoff: float, inner: float) -> np.ndarray:
     """(count, count): row n holds p_n over Chebyshev polynomials T_k(2u/u_max − 1), u_max at ``inner`` (Å)."""
