@@ -14,6 +14,9 @@ is a gather; the places k′ are found once per table.
 Sources: Drautz 2019 (the potential); Allen & Tildesley 2017, ch. 2.4 (virial).
 """
 
+import functools
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -29,15 +32,18 @@ from hea_jax.records import Atoms, Neighbours
 ROWS_PER_BLOCK = {"cpu": 32}
 """Rows of a block by platform; what stands here fits the cache of a core."""
 ROWS_ELSEWHERE = 2048
-PACKED = (0.5, 0.65)
-"""Widths of packed rows over the width of the table (rounded down to multiples of eight)."""
+"""Rows elsewhere: enough to fill a GPU. An array (row, 25 harmonics + 20 channels, 40 pairs) of doubles is 30 MB and
+some six of them live at once, so a block needs about 0.2 GB."""
+PACKED = (0.86, 1.15)
+"""Packed widths over what a uniform density leaves of the table's width within the cut-off: bcc is below, fcc above."""
 
 
 class BodyOrderedForceField(AbstractForceField):
     """A ``BodyOrdered`` potential on a table; build it with ``body_ordered_force_field``.
 
     ``blocks``: atoms in blocks; ``neighbour``, ``kind``, ``mask`` (block, row, k) and ``image`` (block, row, k, 3) are
-    the table in that order; ``opposite`` (block, row, k): place of the reversed pair among all (row, k).
+    the table in that order; ``opposite`` (block, row, k): place of the reversed pair among all (row, k). Static:
+    ``widths``, ascending, that rows may be packed to.
     """
 
     kernel: Kernel
@@ -47,16 +53,15 @@ class BodyOrderedForceField(AbstractForceField):
     mask: Bool[Array, "block row k"]
     image: Float[Array, "block row k 3"]
     opposite: Int[Array, "block row k"]
-    far: float = eqx.field(static=True)
+    widths: tuple[int, ...] = eqx.field(static=True)
 
     def evaluate(self, positions, cell):
         """Energy, forces and virial (eV, eV/Å, eV)."""
         order = self._order(positions, cell)
-        table = self.neighbour.shape[2]
-        widths = sorted({max(8, int(share * table) // 8 * 8) for share in PACKED if share * table >= 8} | {table})
-        which = sum((jnp.max(order[..., -1]) > width).astype(jnp.int32) for width in widths[:-1])
-        branches = [lambda *now, width=width: self._evaluated(*now, width) for width in widths]
-        return jax.lax.switch(jnp.asarray(which, jnp.int32), branches, positions, cell, order)
+        needed = largest(order[..., -1])
+        which = jnp.sum(needed > jnp.array(self.widths[:-1], jnp.int32), dtype=jnp.int32)
+        branches = [functools.partial(self._evaluated, width=width) for width in self.widths]
+        return jax.lax.switch(which, branches, positions, cell, order)
 
     def _vectors(self, positions, cell, atom, neighbour, image):
         """Components (row, k) of the pair vectors of some rows (Å)."""
@@ -78,18 +83,19 @@ class BodyOrderedForceField(AbstractForceField):
         def one(block):
             atom, neighbour, image, mask = block
             x, y, z = self._vectors(positions, cell, atom, neighbour, image)
-            inside = mask & (x * x + y * y + z * z < self.kernel.cutoff**2)
+            # A distance that is not a number counts as within, so that it shows.
+            inside = mask & ~(x * x + y * y + z * z >= self.kernel.cutoff**2)
             return jnp.cumsum(inside, axis=-1, dtype=jnp.int32)
 
         return jax.lax.map(one, (self._atom, self.neighbour, self.image, self.mask))
 
-    def _evaluated(self, positions, cell, order, width: int) -> Interaction:
-        """The interaction of rows packed to ``width`` pairs."""
+    def _evaluated(self, positions, cell, order, *, width: int) -> Interaction:
+        """The interaction of rows packed to ``width`` pairs, which must hold them all."""
         count = jnp.arange(order.shape[0] * order.shape[1], dtype=jnp.int32).reshape(order.shape[:2])
         inside = jnp.diff(order, axis=-1, prepend=0) > 0
         # Where a pair stands among all packed ones.
         packed = jnp.where(inside, count[..., None] * width + order - 1, -1).ravel()
-        far = (self.far, 0.0, 0.0)
+        far = (self.kernel.cutoff + 1.0, 0.0, 0.0)
 
         def one(block):
             element, atom, neighbour, kind, image, opposite, order = block
@@ -105,8 +111,10 @@ class BodyOrderedForceField(AbstractForceField):
             back = jnp.where(full, take(packed, pick(opposite)), -1)
             return energy, g, sum(jnp.sum(a * v, axis=1) for a, v in zip(g, vectors, strict=True)), back
 
+        # Without a checkpoint the backward pass would keep the harmonics of all pairs.
         energies, pulls, virials, back = jax.lax.map(
-            one, (self.blocks.element, self._atom, self.neighbour, self.kind, self.image, self.opposite, order))
+            jax.checkpoint(one, prevent_cse=False),
+            (self.blocks.element, self._atom, self.neighbour, self.kind, self.image, self.opposite, order))
         row = self.blocks.row
         back = take(back.reshape(-1, width), row)
         known, back = back >= 0, jnp.maximum(back, 0)
@@ -119,16 +127,37 @@ class BodyOrderedForceField(AbstractForceField):
         return Interaction(jnp.sum(take(energies.ravel(), row)), forces, -jnp.sum(take(virials.ravel(), row)))
 
 
+@jax.custom_batching.custom_vmap
+def largest(numbers: Int[Array, "..."]) -> Int[Array, ""]:
+    """The largest number, of a whole batch under ``vmap``: a choice that depends on it stays a choice."""
+    return jnp.max(numbers)
+
+
+@largest.def_vmap
+def _largest_of_batch(size, batched, numbers):
+    return largest(numbers), False
+
+
+def packed_widths(table: int, fraction: float) -> tuple[int, ...]:
+    """Widths to pack rows of ``table`` places to, if about this fraction is within the cut-off; the last is ``table``.
+
+    Multiples of eight, which fill vector registers.
+    """
+    packed = {8 * math.ceil(share * fraction * table / 8) for share in PACKED}
+    return *sorted(width for width in packed if width < table), table
+
+
 def body_ordered_force_field(potential: BodyOrdered, atoms: Atoms, pairs: Neighbours) -> BodyOrderedForceField:
     """Bind a potential to the species of ``atoms`` and a complete table (Å); jittable."""
-    largest = ROWS_PER_BLOCK.get(jax.default_backend(), ROWS_ELSEWHERE)
-    blocks = species_blocks(atoms.species, len(potential.elements), largest)
-    dtype = potential.coefficients.dtype
+    rows = ROWS_PER_BLOCK.get(jax.default_backend(), ROWS_ELSEWHERE)
+    # Not constants: XLA would fold the search for reversed pairs, which takes it minutes.
+    species, pairs = jax.lax.optimization_barrier((atoms.species, pairs))
+    blocks = species_blocks(species, len(potential.elements), rows)
     ordered = lambda table: take(table, blocks.atom).reshape(*blocks.shape, *table.shape[1:])
-    kind = take(atoms.species, pairs.index)
-    return BodyOrderedForceField(kernel_of(potential), blocks, ordered(pairs.index), ordered(kind),
-                                 ordered(pairs.mask), ordered(pairs.shift).astype(dtype),
-                                 ordered(opposite_places(pairs, blocks.row)), float(pairs.cutoff + pairs.skin + 1.0))
+    widths = packed_widths(pairs.index.shape[1], (potential.cutoff / (pairs.cutoff + pairs.skin)) ** 3)
+    return BodyOrderedForceField(kernel_of(potential), blocks, ordered(pairs.index), ordered(take(species, pairs.index)),
+                                 ordered(pairs.mask), ordered(pairs.shift).astype(potential.coefficients.dtype),
+                                 ordered(opposite_places(pairs, blocks.row)), widths)
 
 
 def opposite_places(pairs: Neighbours, row: Int[Array, "atom"]) -> Int[Array, "atom k"]:

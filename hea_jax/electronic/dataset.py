@@ -96,9 +96,12 @@ class Dataset:
         return {group: self.groups.count(group) for group in dict.fromkeys(self.groups)}
 
 
-def shipped_dataset() -> Dataset:
-    """The bcc Nb–Mo–Ta–W set that ships with the package (see ``hea_jax/data/README.md``)."""
-    path = Path(__file__).parents[1] / "data" / "gpaw_nbmotaw.extxyz"
+def shipped_dataset(name: str = "gpaw_nbmotaw") -> Dataset:
+    """The bcc Nb–Mo–Ta–W set that ships with the package (see ``hea_jax/data/README.md``).
+
+    ``gpaw_nbmotaw_kmesh8`` is its elastic group once more, with 8 k-points per cell edge instead of 12.
+    """
+    path = Path(__file__).parents[1] / "data" / f"{name}.extxyz"
     return load_dataset(path, GPAW_NBMOTAW, elements=("Nb", "Mo", "Ta", "W"))
 
 

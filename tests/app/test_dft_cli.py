@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 EMT, NBMOTAW = ROOT / "configs" / "dft_emt_small.yaml", ROOT / "configs" / "dft_nbmotaw.yaml"
 HEAD = "name: x\nelements: [W, Nb]\nlattice_constants_A: {W: 3.18, Nb: 3.31}\nengine: {calculator: lennard-jones}\n"
 EOS = '  - {kind: eos, group: eos, name: "eos-{symbols}-{factor}"}\n'
+PATTERN = ("groups:\n  - {{kind: pattern, group: p, name: 'p-{{symbols}}', lattice: {}, repeats: [2, 2, 2], "
+           "pattern: {}}}\n")
 
 
 def written(tmp_path, text):
@@ -136,22 +138,20 @@ def test_the_shipped_campaign_knows_the_shipped_set(capsys, tmp_path):
     assert "0 computed now, 0 before, " in printed
     ours = load_dataset(tmp_path / "run" / "dataset.extxyz", GPAW_NBMOTAW, elements=("Nb", "Mo", "Ta", "W"))
     shipped = shipped_dataset()
-    # The elastic group that ships was computed with 8 k-points per cell edge; the campaign takes 12, under other names.
-    coarse = {name for name in shipped.names if name.startswith("elastic-")}
-    assert sorted(ours.names) == sorted(set(shipped.names) - coarse)
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert set(summary["known_left_out"]) == coarse
-    # All are told, and none where there is none.
-    assert all(name in printed for name in coarse)
-    assert ("left out: " in printed) is bool(coarse)
+    assert sorted(ours.names) == sorted(shipped.names)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["known_left_out"] == []
+    assert "left out" not in printed
     for reference, name in zip(shipped.frames, shipped.names, strict=True):
-        if name in coarse:
-            continue
         again = ours.frames[ours.names.index(name)]
         np.testing.assert_array_equal(again.forces_eV_per_A, reference.forces_eV_per_A)
         assert float(again.free_energy_eV) == float(reference.free_energy_eV)
-    info = ase.io.read(tmp_path / "run" / "dataset.extxyz", 0).info
+    infos = {f.info["name"]: f.info for f in ase.io.read(tmp_path / "run" / "dataset.extxyz", ":")}
+    info = infos["eos_bcc-W-1.0"]
     assert (info["engine"], info["cutoff_eV"], info["origin"]) == ("gpaw", 500, "gpaw_nbmotaw.extxyz")
+    # What a frame says of itself stays as it is.
+    info = infos["elastic12-W-shear-0.03"]
+    assert json.loads(info["parameters"])["kpts"] == {"size": [12, 12, 12], "gamma": True}
+    assert json.loads(info["setups"])["W"].startswith("W.PBE")
 
     campaign = load_campaign(NBMOTAW)
     task = campaign.tasks[0]
@@ -251,6 +251,12 @@ def test_several_ranks_are_launched(tmp_path, monkeypatch):
     (HEAD + "groups:\n  - {kind: eos, group: e, name: 'e{symbols}', factors: [0.9], a_over_reference: [1.1]}\n",
      ["groups[0].a_over_reference: `factors` are given too", "keep one"]),
     (HEAD + "groups:\n  - {kind: strain, group: s, name: 's{symbols}'}\n", ["no strains: give `tet`"]),
+    (HEAD + PATTERN.format("bcc_primitive", "ABBB"),
+     ["groups[0]: the pattern has 4 letters for 8 sites: write one per site"]),
+    (HEAD + PATTERN.format("bcc_primitive", "ABCBBBBB"),
+     ["groups[0]: 3 letters for 2 elements: use fewer letters"]),
+    (HEAD + PATTERN.format("bcc_primitiv", "ABBBBBBB"),
+     ["groups[0].lattice: no lattice is called 'bcc_primitiv'", "use one of sc, bcc"]),
 ])  # fmt: skip
 def test_problems_are_named_with_place_and_remedy(tmp_path, text, expected):
     message = problems(tmp_path, text)
@@ -283,7 +289,7 @@ def test_lattice_constants_are_guessed_from_measured_volumes(tmp_path):
 def test_fields_are_listed(capsys):
     assert cli.main(["info", "--dft"]) == 0
     printed = capsys.readouterr().out
-    for text in ("engine.smearing_eV", "groups, kind random_fault", "displacements_A"):
+    for text in ("engine.smearing_eV", "groups, kind pattern", "groups, kind random_fault", "displacements_A"):
         assert text in printed
 
 

@@ -104,6 +104,40 @@ def test_lammps_runs_the_input_and_agrees(finished):
     assert first == pytest.approx(ours, abs=1e-8 * cell.number)
 
 
+BLOCKS = ("optimiser={gauss_newton_steps: 40}", "split.fractions=[0.85, 0.15, 0.0]")
+
+
+def test_gauss_newton_over_blocks_finds_the_same_fit_and_goes_on_from_a_kept_step(tmp_path, monkeypatch, capsys):
+    """The way for thousands of frames, on few: the loss of Adam, L-BFGS and Newton, and the same after an interruption."""
+    from hea_jax.app.fit import stage_eam_blocks
+
+    assert fit(tmp_path / "whole", *QUICK, *BLOCKS) == 0
+    assert fit(tmp_path / "newton", *QUICK, BLOCKS[1], "optimiser.patience=0") == 0
+    ours, theirs = (summary(tmp_path / name)["numbers"]["fit.training_loss"]["value"] for name in ("whole", "newton"))
+    assert ours == pytest.approx(theirs, rel=0.02)
+
+    real, seen = stage_eam_blocks.mean_square, []
+
+    def interrupted(*arguments):
+        seen.append(arguments)
+        if len(seen) > 5:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(stage_eam_blocks, "mean_square", interrupted)
+    assert fit(tmp_path / "cut", *QUICK, *BLOCKS) == 130
+    monkeypatch.setattr(stage_eam_blocks, "mean_square", real)
+    assert fit(tmp_path / "cut", *QUICK, *BLOCKS) == 0
+    numbers = [summary(tmp_path / name)["numbers"] for name in ("whole", "cut")]
+    assert numbers[0]["fit.training_loss"] == numbers[1]["fit.training_loss"]
+    assert numbers[0]["fit.validation_loss"] == numbers[1]["fit.validation_loss"]
+    capsys.readouterr()
+    assert fit(tmp_path / "refused", *BLOCKS, "uncertainty.run=true", "optimiser.huber=1.0") == 2
+    said = capsys.readouterr().err
+    assert "optimiser.huber, targets, uncertainty.run" in said
+    assert "gauss_newton_steps to 0" in said
+
+
 def test_running_again_computes_nothing(finished, capsys):
     before = summary(finished)
     assert fit(finished, *QUICK) == 0

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import ase.io
 import campaign_calculators
 import numpy as np
 import pytest
 from ase import Atoms
 
+import hea_jax
 from hea_jax.core.units import GPA_TO_EV_PER_A3
 from hea_jax.electronic.campaign import Engine, Task, campaign_frames, kmesh_convergence, merge, run_campaign
 from hea_jax.structures.crystals import shear, strained, tetragonal, uniaxial
@@ -14,6 +16,7 @@ from hea_jax.structures.ordered import PROTOTYPES, ordered
 
 C11, C12, C44 = 250.0, 130.0, 30.0
 PULAY_GPA = 0.6
+DATA = Path(hea_jax.__file__).parent / "data"
 
 
 def frame(strain, mesh, *, factor=1.0, energy=-20.0):
@@ -60,3 +63,24 @@ def test_a_study_from_structures_to_rows(tmp_path):
     assert not (tmp_path / "dataset.extxyz").exists()
     rows = kmesh_convergence(campaign_frames(tasks, tmp_path))
     assert rows[0].constant_change == pytest.approx((1 + 2.0**-3) / (1 + 4.0**-3) - 1, rel=1e-9)
+
+
+def test_eight_points_per_edge_are_too_few_for_the_shear_of_niobium():
+    """The elastic group of the shipped set on 12 points, and the same cells on 8."""
+    frames = ase.io.read(DATA / "gpaw_nbmotaw_kmesh8.extxyz", ":")
+    frames += [f for f in ase.io.read(DATA / "gpaw_nbmotaw.extxyz", ":") if f.info["group"] == "elastic_bcc"]
+    rows = kmesh_convergence(frames)
+    assert [(row.kpts[0], row.finest) for row in rows] == [(8, False), (12, True)] * 16
+    change, C44 = {}, {}
+    for symbol in ("Nb", "Mo", "Ta", "W"):
+        coarse, fine = ([row for row in rows if row.structure == f"{symbol}2 sheared" and row.finest is finest]
+                        for finest in (False, True))
+        change[symbol] = np.mean([row.constant_change for row in coarse])
+        C44[symbol] = np.mean([row.C44_GPa for row in fine])
+    assert change["Nb"] == pytest.approx(0.245, abs=0.01)
+    assert change["Mo"] == pytest.approx(-0.079, abs=0.01)
+    assert max(abs(change["Ta"]), abs(change["W"])) < 0.03
+    assert C44["Nb"] < 20 < C44["Ta"] < C44["Mo"] < C44["W"]
+    # Energies on the two meshes are no differences of one energy: in Mo they are 7 meV/atom apart.
+    apart = {row.structure[:2]: row.energy_meV_per_atom for row in rows if not row.finest}
+    assert 6 < apart["Mo"] < 9

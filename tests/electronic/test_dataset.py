@@ -7,6 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 
 from hea_jax.electronic import GPAW_NBMOTAW, LI_2020, DatasetError, DatasetKeys, load_dataset, shipped_dataset
 
@@ -60,6 +61,22 @@ def test_shipped_energies_are_the_ones_that_go_with_stress(shipped):
     V = [float(f.atoms.volume) for f in frames]
     E = np.polynomial.Polynomial.fit(V, [float(f.free_energy_eV) for f in frames], 2)
     np.testing.assert_allclose(E.deriv()(V[1]), float(jnp.trace(frames[1].stress_eV_per_A3)) / 3, atol=8e-3)
+
+
+@pytest.mark.parametrize("name", ["fit_nbmotaw_eam.yaml", "fit_small.yaml"])
+def test_groups_that_the_fits_name_are_in_the_shipped_set(shipped, name):
+    config = yaml.safe_load((Path(__file__).parents[2] / "configs" / name).read_text())
+    named = {*config["split"].get("always_train", ()), *config["weights"]["groups"]}
+    named |= {group for source in config["data"] for group in source.get("groups", ())}
+    assert len(named) >= 3
+    assert named <= set(shipped.groups)
+
+
+def test_the_elastic_group_on_the_coarser_mesh(shipped):
+    coarse = shipped_dataset("gpaw_nbmotaw_kmesh8")
+    assert coarse.elements == shipped.elements
+    assert coarse.group_sizes() == {"elastic_bcc": shipped.group_sizes()["elastic_bcc"]}
+    assert not set(coarse.names) & set(shipped.names)
 
 
 def test_selection(shipped):

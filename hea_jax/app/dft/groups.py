@@ -272,6 +272,50 @@ def drawn_composition(fractions, elements, alphabet: Alphabet, concentration: fl
     return random_cells.Composition(present, tuple(fractions[s] for s in present))
 
 
+class Pattern(Group):
+    """Supercells with elements in a pattern of sites: solutes, ordered alloys. Names may hold {symbols}, {factor},
+    {displacement}."""
+
+    kind: Literal["pattern"]
+    lattice: Text = Field(default="bcc", description="lattice")
+    repeats: Repeats = Field(description="cells of the lattice along each axis")
+    pattern: Text = Field(
+        description="a letter per site, the last axis fastest, e.g. ABBBBBBB: a solute in eight atoms; every way to "
+        "put different elements for the letters is a structure"
+    )
+    factors: Annotated[tuple[PositiveFloat, ...], Len(1)] = Field(
+        default=(1.0,), description="lattice constants, relative to Vegard's"
+    )
+    displacements_A: Annotated[tuple[NonNegativeFloat, ...], Len(1)] = Field(
+        default=(0.0,), description="displacements of the first atom along z"
+    )
+
+    @field_validator("lattice")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        return _prototype(value)
+
+    def built(self, alphabet: Alphabet) -> Iterator[Built]:
+        prototype = PROTOTYPES[self.lattice]
+        letters = sorted(set(self.pattern))
+        sites = len(prototype.basis) * int(np.prod(self.repeats))
+        if len(self.pattern) != sites:
+            raise ValueError(f"the pattern has {len(self.pattern)} letters for {sites} sites: write one per site")
+        if len(letters) > len(self.chosen(alphabet)):
+            raise ValueError(f"{len(letters)} letters for {len(self.chosen(alphabet))} elements: use fewer letters")
+        constants = alphabet.constants(prototype)
+        for elements in itertools.permutations(self.chosen(alphabet), len(letters)):
+            symbols = [elements[letters.index(letter)] for letter in self.pattern]
+            a = random_cells.vegard(symbols, constants)
+            for factor, move in itertools.product(self.factors, self.displacements_A):
+                whole = crystals.repeated(ordered(prototype, ("X",), a * factor), self.repeats)
+                shift = np.zeros((sites, 3))
+                shift[0, 2] = move
+                cell = crystals.displaced(crystals.relabelled(whole, symbols), shift)
+                name = self.named(symbols="".join(elements), factor=factor, displacement=move)
+                yield Built(name, cell, self.repeats)
+
+
 class Vacancy(Group):
     """Elements with one vacancy, unrelaxed. Names may hold {symbols}, {site}."""
 
@@ -365,7 +409,8 @@ class RandomFault(_Layers):
 
 
 KINDS: dict[str, type[Group]] = {
-    "eos": EquationOfState, "strain": Strains, "ordered": Ordered, "random": Random, "vacancy": Vacancy,
+    "eos": EquationOfState, "strain": Strains, "ordered": Ordered, "pattern": Pattern, "random": Random,
+    "vacancy": Vacancy,
     "surface": Surface, "fault": Fault, "random_fault": RandomFault, "kmesh": KMeshStudy,
 }  # fmt: skip
 """The kinds of groups by the word in the configuration."""

@@ -11,6 +11,7 @@ from hea_jax.app.fit.inputs import Inputs, inputs_of
 from hea_jax.app.fit.load import load_fit
 from hea_jax.app.fit.models import FitConfig
 from hea_jax.app.fit.stage_data import part_table
+from hea_jax.app.fit.stage_eam_blocks import check_blocks
 from hea_jax.app.fit.stage_linear import check_model, model_of
 from hea_jax.app.fit.targets import built
 from hea_jax.app.runs import plan
@@ -53,6 +54,8 @@ def _check(config: FitConfig, given: Inputs) -> None:
         except ValueError as error:
             raise DatasetError(f"body_ordered: {error}") from None
     elif config.learnable_eam is not None:
+        if config.optimiser.gauss_newton_steps:
+            check_blocks(config)
         cutoff = config.learnable_eam.cutoff_A
         if not 0.5 < config.learnable_eam.inner_A < cutoff:
             raise DatasetError("learnable_eam: inner_A must lie between 0.5 Å and cutoff_A")

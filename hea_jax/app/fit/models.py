@@ -172,6 +172,10 @@ class Optimiser(Section):
     final_fraction: Share = Field(default=0.05, description="rate at the end of its cosine decay, over the highest")
     lbfgs_steps: NonNegativeInt = Field(default=250, description="quasi-Newton steps")
     newton_steps: NonNegativeInt = Field(default=25, description="Newton steps, to the very minimum")
+    gauss_newton_steps: NonNegativeInt = Field(
+        default=0, description="Gauss-Newton steps over blocks of frames of like size, for thousands of frames; they "
+        "replace all of the above"
+    )
     gradient_rtol: PositiveFloat = Field(default=1e-9, description="gradient norm, relative to its start, to stop at")
     patience: NonNegativeInt = Field(
         default=0, description="visits without a lower validation loss after which a phase ends; 0: never"

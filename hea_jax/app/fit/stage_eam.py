@@ -11,6 +11,7 @@ from hea_jax.app.fit.data import counts_by_source
 from hea_jax.app.fit.figures import learning_curves
 from hea_jax.app.fit.inputs import Inputs, inputs_of
 from hea_jax.app.fit.outcome import Outcome
+from hea_jax.app.fit.stage_eam_blocks import run_blocks
 from hea_jax.app.fit.targets import built
 from hea_jax.app.report import ReportFigure, ReportSection, Table
 from hea_jax.app.runs import Number, StageResult, Verdict
@@ -76,6 +77,8 @@ def schedule_of(optimiser) -> Schedule:
 
 def run_eam(config, inputs, context):
     """Fit a learnable EAM; after a kill it goes on from the last checkpoint and ends at the same parameters."""
+    if config.optimiser.gauss_newton_steps:
+        return run_blocks(config, inputs, context)
     context.progress("packing frames")
     given = inputs_of(config, context.resolve)
     problem = eam_problem(config, given)

@@ -10,6 +10,8 @@ Sources: Golub & Pereyra 1973; Nocedal & Wright 2006, ch. 10 (Levenberg–Marqua
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -61,18 +63,60 @@ def pack_blocks(frames: tuple[ReferenceData, ...], groups: tuple[str, ...], pote
                         for part in indices), indices)
 
 
-def fit_blocks(start: FitParameters, blocks: Blocks, prior: FitPrior, *, settings: BlockSettings | None = None,
-               report: Report | None = None) -> Solution:
-    """Minimise the loss of ``fit`` over all blocks from ``start``; ``report(step, loss)`` after every step.
+@dataclasses.dataclass(frozen=True)
+class BlockState:
+    """Where a fit over blocks is between two steps: scaled variables ``z``, ``damping``, ``step``, the loss that the
+    last step ``promised`` to gain, ``start_norm`` of the gradient; a pytree of arrays when taken by ``arrays``."""
+
+    z: np.ndarray
+    damping: float
+    step: int
+    promised: float
+    start_norm: float
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything as arrays by name, for a checkpoint."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def of(cls, arrays) -> "BlockState":
+        """Back from ``arrays``."""
+        return cls(np.asarray(arrays["z"]), float(arrays["damping"]), int(arrays["step"]), float(arrays["promised"]),
+                   float(arrays["start_norm"]))
+
+
+def initial_blocks(start: FitParameters, prior: FitPrior, settings: BlockSettings) -> BlockState:
+    """The state before the first step."""
+    # What is packed does not matter for the scaling of variables.
+    nothing: Any = None
+    z = ScaledObjective(nothing, prior).scaled(start)
+    return BlockState(np.asarray(z), settings.damping, 0, float("inf"), float("nan"))
+
+
+def mean_square(blocks: Blocks, prior: FitPrior, z) -> float:
+    """Mean squared weighted residual of the data rows of all blocks at scaled variables z (dimensionless)."""
+    rows = sum(packed.energy_target.size + packed.force_target.size + packed.stress_target.size
+               for packed in blocks.packed)
+    total = sum(float(_data_loss(ScaledObjective(packed, prior), jnp.asarray(z))) for packed in blocks.packed)
+    return 2.0 * total / rows
+
+
+def fit_blocks(start: FitParameters | BlockState, blocks: Blocks, prior: FitPrior, *,
+               settings: BlockSettings | None = None, report: Report | None = None,
+               keep: Callable[[BlockState], bool | None] = lambda state: None) -> Solution:
+    """Minimise the loss of ``fit`` over all blocks from ``start``; ``report(step, loss)`` and ``keep(state)`` after
+    every step, which ends the fit by returning True. From a kept ``BlockState`` it goes on as if it had not been
+    interrupted.
 
     ``Solution(FitParameters, result, stats)`` with stats ``loss``, ``gradient_norm``, ``start_gradient_norm`` (scaled
-    variables), ``steps``. Result ``fit_not_converged`` if ``settings.steps`` ran out, ``non_finite`` on NaN. An
-    interrupted fit goes on from any parameters. A host driver: not for use under ``jit``.
+    variables), ``steps``. Result ``fit_not_converged`` if ``settings.steps`` ran out, ``non_finite`` on NaN. A host
+    driver: not for use under ``jit``.
     """
     settings = settings or BlockSettings()
-    require_x64(start)
+    now = start if isinstance(start, BlockState) else initial_blocks(start, prior, settings)
+    require_x64(prior)
     objectives = [ScaledObjective(packed, prior) for packed in blocks.packed]
-    fixed, embedding, density = positions_of(start)
+    fixed, embedding, density = positions_of(prior.centre)
     free = np.concatenate([embedding, density])
     normal_fixed = sum(np.asarray(_fixed_normal(objective)) for objective in objectives)
 
@@ -82,17 +126,18 @@ def fit_blocks(start: FitParameters, blocks: Blocks, prior: FitPrior, *, setting
         linear = np.concatenate([fixed, embedding])
         return z.at[linear].add(-np.linalg.solve(normal[np.ix_(linear, linear)], gradient[linear]))
 
-    z, damping, promised = settled(objectives[0].scaled(start)), settings.damping, np.inf
-    value, step = _total(objectives, z), 0
-    gradient = start_norm = np.nan
-    while step < settings.steps and np.isfinite(value):
+    z, damping, promised, step = jnp.asarray(now.z), now.damping, now.promised, now.step
+    z = settled(z) if step == 0 else z
+    value = _total(objectives, z)
+    gradient, start_norm = np.nan, now.start_norm
+    while step < settings.steps and np.isfinite(value) and promised > settings.loss_rtol * value:
         normal, gradient = _normal_equations(objectives, z, normal_fixed, fixed, free)
         start_norm = np.linalg.norm(gradient) if step == 0 else start_norm
         z, value, damping, promised = _damped_step(objectives, (z, value), (normal, gradient), damping, settled)
         step += 1
         if report is not None:
             report(step, value)
-        if promised <= settings.loss_rtol * value:
+        if keep(BlockState(np.asarray(z), damping, step, promised, float(start_norm))):
             break
     result = failure_if(not promised <= settings.loss_rtol * value, RESULTS.fit_not_converged)
     result = failure_if(not np.isfinite(value), RESULTS.non_finite, result)

@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg.blas
 from jaxtyping import Array, Float
 
 from hea_jax.atomistic.fitting.packing import FitWeights
@@ -87,15 +88,14 @@ def normal_equations(template: BodyOrdered, frames: Sequence[ReferenceData], wei
                              "data with `elements` of the potential")
     species = np.unique(np.concatenate([np.asarray(frame.atoms.species) for frame in frames]))
     F, P = template.coefficients.shape[1], len(species)
-    gram, rhs = np.zeros((P * F + P,) * 2), np.zeros(P * F + P)
+    gram, rhs = _Gram(P * F + P), np.zeros(P * F + P)
     squares, target_square, rows, force_rows, done = np.zeros((P, F)), 0.0, 0, 0, 0
     for chunk in _batches(frames, template):
         X = np.asarray(_rows(template, *_stacked(chunk, template.cutoff)))[:, :, species]
         for frame, x in zip(chunk, X, strict=False):
             values, y, n_force = _weighted(frame, x.reshape(x.shape[0], P * F), species, weights.factors(group),
-            weights,
-                                           baseline)
-            gram += values.T @ values
+                                           weights, baseline)
+            gram.add(values)
             rhs += values.T @ y
             target_square += float(y @ y)
             rows += len(y)
@@ -103,7 +103,34 @@ def normal_equations(template: BodyOrdered, frames: Sequence[ReferenceData], wei
             force_rows += n_force
         done += len(chunk)
         report(done, len(frames))
-    return NormalEquations(species, gram, rhs, target_square, rows, squares, force_rows, source)
+    return NormalEquations(species, gram.whole(), rhs, target_square, rows, squares, force_rows, source)
+
+
+class _Gram:
+    """Xᵀ X of rows that come frame by frame: one symmetric update for many rows, in place."""
+
+    ROWS = 512
+
+    def __init__(self, size: int):
+        self.matrix, self.waiting = np.zeros((size, size), order="F"), []
+
+    def add(self, values: np.ndarray) -> None:
+        """Rows (row, unknown) of one frame."""
+        self.waiting.append(values)
+        if sum(map(len, self.waiting)) >= self.ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Add what waits to the lower triangle."""
+        if self.waiting:
+            rows = np.concatenate(self.waiting)
+            self.matrix = scipy.linalg.blas.dsyrk(1.0, rows.T, beta=1.0, c=self.matrix, lower=1, overwrite_c=1)
+            self.waiting = []
+
+    def whole(self) -> np.ndarray:
+        """The symmetric matrix (unknown, unknown)."""
+        self.flush()
+        return np.tril(self.matrix) + np.tril(self.matrix, -1).T
 
 
 def _batches(frames, template):

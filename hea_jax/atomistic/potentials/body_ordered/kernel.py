@@ -6,7 +6,8 @@ between an energy and its gradient:
 - projections are made on Q_k = u⁴ (1 − u) T_k, Chebyshev polynomials under the envelope, and coefficients are
   transformed to them once for all (R_n = Σ_k M_nk Q_k);
 - Chebyshev polynomials and harmonics of high order are products of stored lower ones;
-- of a quadratic form aᵀCa, the product Ca is value and slope at once;
+- of a quadratic form aᵀCa, the product Ca is value and slope at once; of a trilinear one, the products with one and
+  with two factors are;
 - slopes along r and r̂ are one pass over the projections' slopes each.
 
 Equal to derivatives of ``BodyOrdered.atomic_energies`` to round-off (tested). Shapes: atoms of a block are ``row``,
@@ -15,30 +16,35 @@ their neighbours ``k``.
 Sources: Drautz 2019 (the potential); Lysogorskiy et al. 2021 (adjoints of the projections).
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hea_jax.atomistic.potentials.body_ordered.basis import Block, blocks
-from hea_jax.atomistic.potentials.body_ordered.harmonics import legendre
-from hea_jax.atomistic.potentials.body_ordered.model import BodyOrdered, four_body_factors, symmetric
+from hea_jax.atomistic.potentials.body_ordered.basis import blocks
+from hea_jax.atomistic.potentials.body_ordered.harmonics import gaunt, legendre
+from hea_jax.atomistic.potentials.body_ordered.model import BodyOrdered, factor_order, product_matrices, symmetric
 from hea_jax.atomistic.potentials.body_ordered.radial import POWER, coefficients, saturated, saturated_slope
 
 
 class Kernel(eqx.Module):
     """Coefficients of a ``BodyOrdered`` over Q_k, per central element; make one with ``kernel_of``.
 
-    ``pair`` (element, element, k), ``three`` per l (element, channel, channel) symmetric, ``four`` per block (element,
-    channel², channel), all in eV; ``channels`` (channel, element).
+    ``pair`` (element, element, k), ``three`` (element, lm, channel, channel) symmetric and alike for all m of an l,
+    ``four`` per (l₁, l₂, l₃) in ``four_orders`` (element, channel², channel) as in ``model.product_matrices`` and
+    symmetric in factors of equal l, all in eV; ``channels`` (channel, element). Static: the numbers of radial functions
+    ``radial`` of pairs, three and four bodies; highest l ``orders`` and numbers of chemical channels ``counts`` of
+    three and four bodies; ``cutoff`` and ``inner`` (Å).
     """
 
     pair: Float[Array, "element element k"]
-    three: tuple[Float[Array, "element c c"], ...]
+    three: Float[Array, "element lm c c"]
     four: tuple[Float[Array, "element cc c"], ...]
     channels: Float[Array, "channel element"]
-    four_blocks: tuple[Block, ...] = eqx.field(static=True)
+    four_orders: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     radial: tuple[int, int, int] = eqx.field(static=True)
     orders: tuple[int, int] = eqx.field(static=True)
     counts: tuple[int, int] = eqx.field(static=True)
@@ -51,15 +57,15 @@ class Kernel(eqx.Module):
         x, y, z = vectors
         r = jnp.sqrt(x * x + y * y + z * z)
         n = x / r, y / r, z / r
-        chosen = jax.tree.map(lambda c: c[element], (self.pair, self.three, self.four))
+        pair, three, four = jax.tree.map(lambda c: c[element], (self.pair, self.three, self.four))
         Q = _kept(radial_stack(max(self.radial), self.cutoff, self.inner, r))
         Y = _kept(harmonic_stack(max(self.orders), *n))
         weights = _by_kind(self.channels, kind)
         width = max(self.radial[1:])
         W = _kept((weights[:, :, None] * Q[:, None, :width]).reshape(len(r), weights.shape[1] * width, r.shape[1]))
         A = jnp.einsum("amk,ack->amc", Y, W)
-        energy, dA = self._many_body(A, *chosen[1:])
-        pair = _by_kind(chosen[0].T, kind)
+        energy, dA = self._many_body(A, three, four)
+        pair = _by_kind(pair.T, kind)
         energy = energy + jnp.sum(pair * Q[:, : self.radial[0]], axis=(1, 2))
         dW = jnp.einsum("amc,amk->ack", dA, Y).reshape(len(r), weights.shape[1], width, r.shape[1])
         dQ = _kept(jnp.sum(weights[:, :, None] * dW, axis=1))
@@ -67,37 +73,69 @@ class Kernel(eqx.Module):
         along_r = radial_slope(pair, dQ, self.cutoff, self.inner, r)
         along_n = harmonic_slope(dY, *n)
         turned = n[0] * along_n[0] + n[1] * along_n[1] + n[2] * along_n[2]
-        return energy, tuple((g - turned * e) / r + along_r * e for g, e in zip(along_n, n, strict=True))
+        slope = lambda axis: (along_n[axis] - turned * n[axis]) / r + along_r * n[axis]
+        return energy, (slope(0), slope(1), slope(2))
 
-    def _many_body(self, A, three, four):
-        """Energies of three and four bodies, and their derivatives by the projections (row, lm, channel)."""
+    def _many_body(self, A, three, four) -> tuple[Array, Array]:
+        """Energies of three and four bodies (row), and their derivatives by the projections (row, lm, channel)."""
         rows, width = A.shape[0], max(self.radial[1:])
-        A4 = A.reshape(rows, A.shape[1], len(self.channels), width)
-        flat = lambda lmax, count, radial: A4[:, : (lmax + 1) ** 2, :count, :radial].reshape(
-            rows, (lmax + 1) ** 2, count * radial)  # fmt: skip
-        energy, slope = jnp.zeros(rows, A.dtype), jnp.zeros_like(A4)
-        if three:
-            lmax, count, radial = self.orders[0], self.counts[0], self.radial[1]
-            a = flat(lmax, count, radial)
-            Ca = jnp.concatenate([jnp.einsum("rmc,cd->rmd", a[:, l * l : (l + 1) ** 2], C)
-                                  for l, C in enumerate(three)], axis=1)
-            energy = energy + jnp.sum(a * Ca, axis=(1, 2))
-            slope = slope.at[:, : a.shape[1], :count, :radial].set((2.0 * Ca).reshape(rows, a.shape[1], count, radial))
-        if four:
-            lmax, count, radial = self.orders[1], self.counts[1], self.radial[2]
-            a = flat(lmax, count, radial)
-
-            def total(a):
-                out = jnp.zeros(rows, a.dtype)
-                for block, C in zip(self.four_blocks, four, strict=True):
-                    third, products, _ = four_body_factors(a, block)
-                    out = out + jnp.sum(third * jnp.einsum("rmp,pc->rmc", products, C), axis=(1, 2))
-                return jnp.sum(out), out
-
-            more, own = jax.grad(total, has_aux=True)(a)
-            energy = energy + own
-            slope = slope.at[:, : a.shape[1], :count, :radial].add(more.reshape(rows, a.shape[1], count, radial))
+        split = A.reshape(rows, A.shape[1], len(self.channels), width)
+        energy, slope = jnp.zeros(rows, A.dtype), jnp.zeros_like(split)
+        for body, (lmax, count) in enumerate(zip(self.orders, self.counts, strict=True)):
+            part = slice(None), slice((lmax + 1) ** 2), slice(count), slice(self.radial[1 + body])
+            a = split[part]
+            if not a.size:
+                continue
+            flat = a.reshape(rows, a.shape[1], -1)
+            own, by_a = _quadratic(flat, three) if body == 0 else _trilinear(flat, self.four_orders, four)
+            energy, slope = energy + own, slope.at[part].add(by_a.reshape(a.shape))
         return energy, slope.reshape(A.shape)
+
+
+def _quadratic(a, three):
+    """Σ aᵀCa and its derivatives by a (row, lm, channel)."""
+    Ca = jnp.einsum("rmc,mcd->rmd", a, three)
+    return jnp.sum(a * Ca, axis=(1, 2)), 2.0 * Ca
+
+
+def _trilinear(a, orders, four):
+    """Energies of four bodies and their derivatives by a (row, lm, channel)."""
+    # Rows last: products of channels and harmonics are then whole vectors.
+    a = _kept(jnp.transpose(a, (2, 1, 0)))
+    energy, slopes = jnp.zeros(a.shape[2], a.dtype), dict.fromkeys(range(math.isqrt(a.shape[1])), 0.0)
+    for triple, C in zip(orders, four, strict=True):
+        own, parts = _triple(a, triple, C)
+        energy = energy + own
+        for l, part in parts:
+            slopes[l] = slopes[l] + part
+    return energy, jnp.transpose(jnp.concatenate(list(slopes.values()), axis=1), (2, 1, 0))
+
+
+def _triple(a, orders, C):
+    """Energies (row) of one (l₁, l₂, l₃), and (l, derivatives by the a of that l); a (channel, lm, row)."""
+    order = factor_order(orders)
+    l1, l2, l3 = (orders[k] for k in order)
+    G = np.transpose(gaunt(*orders), order)
+    first, second, third = (a[:, l * l : (l + 1) ** 2] for l in (l1, l2, l3))
+
+    def stack(term, axis):
+        """Over the m of one factor, the sum over those of the others that couple to it; terms get their G."""
+        planes = np.moveaxis(G, axis, 0)
+        return [_kept(sum(float(plane[m]) * term(own, *m) for m in zip(*np.nonzero(plane), strict=True)))
+                for own, plane in enumerate(planes)]
+
+    products = jnp.stack(stack(lambda m3, m1, m2: first[:, None, m1] * second[None, :, m2], 2), axis=2)
+    by_third = (C.T @ products.reshape(C.shape[0], -1)).reshape(third.shape)
+    by_product = _kept((C @ third.reshape(C.shape[1], -1)).reshape(products.shape))
+    by_first = stack(lambda m1, m2, m3: jnp.sum(by_product[:, :, m3] * second[None, :, m2], axis=1), 0)
+    slopes = [(l1, jnp.stack(by_first, axis=1)), (l3, by_third)]
+    if l1 == l2:
+        # Equal factors, symmetric C: the second has the derivatives of the first.
+        slopes[0] = l1, 2.0 * slopes[0][1]
+    else:
+        by_second = stack(lambda m2, m1, m3: jnp.sum(by_product[:, :, m3] * first[:, None, m1], axis=0), 1)
+        slopes.append((l2, jnp.stack(by_second, axis=1)))
+    return jnp.sum(third * by_third, axis=(0, 1)), slopes
 
 
 def kernel_of(potential: BodyOrdered) -> Kernel:
@@ -106,32 +144,26 @@ def kernel_of(potential: BodyOrdered) -> Kernel:
     dtype = potential.coefficients.dtype
     M = jnp.asarray(coefficients(T.radial, potential.cutoff, potential.inner), dtype)
     over = lambda count, radial: jnp.kron(jnp.eye(count, dtype=dtype), M[:radial, :radial])
-    three_count, four_count = min(T.three_channels, S), min(T.four_channels, S)
-    three_M, four_M = over(three_count, T.three_radial), over(four_count, T.four_radial)
-    pair, three, four, four_blocks = None, [], [], []
-    for block in blocks(T, S):
-        part = potential.coefficients[:, block.start : block.stop]
-        if not block.orders:
-            pair = part.reshape(S, S, T.pair_radial) @ M[: T.pair_radial, : T.pair_radial]
-        elif len(block.orders) == 1:
-            C = symmetric(part, block.index, len(three_M))
-            three.append(jnp.einsum("ai,sab,bj->sij", three_M, C, three_M))
+    counts = min(T.three_channels, S), min(T.four_channels, S)
+    three_M, four_M = over(counts[0], T.three_radial), over(counts[1], T.four_radial)
+    pairs, *rest = blocks(T, S)
+    part = lambda block: potential.coefficients[:, block.start : block.stop]
+    pair = part(pairs).reshape(S, S, T.pair_radial) @ M[: T.pair_radial, : T.pair_radial]
+    three, four = [jnp.zeros((S, 0, *three_M.shape), dtype)], {}
+    for block in rest:
+        if len(block.orders) == 1:
+            C = jnp.einsum("ai,sab,bj->sij", three_M, symmetric(part(block), block.index, len(three_M)), three_M)
+            three += [C[:, None]] * (2 * block.orders[0] + 1)
         else:
-            C = _triples(block, part, len(four_M)).reshape(S, len(four_M), len(four_M), len(four_M))
+            C = product_matrices(part(block), block, len(four_M)).reshape(S, *[len(four_M)] * 3)
             C = jnp.einsum("ai,bj,ck,sabc->sijk", four_M, four_M, four_M, C, optimize="optimal")
-            four.append(C.reshape(S, len(four_M) ** 2, len(four_M)))
-            four_blocks.append(block)
-    assert pair is not None
-    return Kernel(pair, tuple(three), tuple(four), potential.channels[: max(T.channels(S), 1)], tuple(four_blocks),
-                  (T.pair_radial, T.three_radial, T.four_radial), (T.three_l if three else 0, T.four_l if four else 0),
-                  (three_count, four_count), potential.cutoff, potential.inner)
-
-
-def _triples(block, part, count):
-    """Coefficients of a four-body block as matrices from channel pairs to the third channel."""
-    _, _, (first, second, last) = four_body_factors(jnp.zeros((1, (max(block.orders) + 1) ** 2, count)), block)
-    place = block.index[:, first] * count + block.index[:, second]
-    return jnp.zeros((part.shape[0], count * count, count), part.dtype).at[:, place, block.index[:, last]].set(part)
+            first, second, _ = (block.orders[k] for k in factor_order(block.orders))
+            C = 0.5 * (C + jnp.swapaxes(C, 1, 2)) if first == second else C
+            four[block.orders] = C.reshape(S, len(four_M) ** 2, len(four_M))
+    orders = T.three_l if T.three_radial else 0, T.four_l if T.four_radial else 0
+    return Kernel(pair, jnp.concatenate(three, axis=1), tuple(four.values()), potential.channels[: T.channels(S)],
+                  tuple(four), (T.pair_radial, T.three_radial, T.four_radial), orders, counts, potential.cutoff,
+                  potential.inner)
 
 
 def _kept(value):
@@ -188,10 +220,10 @@ def _azimuths(lmax, x, y):
 
 
 def _polynomial(numbers, z):
-    """Σ numbers_i z^i of an even or odd polynomial, or None if it is zero."""
-    degree = max((i for i, c in enumerate(numbers) if c), default=None)
-    if degree is None:
-        return None
+    """Σ numbers_i z^i of an even or odd polynomial."""
+    degree = max((i for i, c in enumerate(numbers) if c), default=0)
+    if degree == 0:
+        return jnp.full_like(z, numbers[0] if numbers else 0.0)
     z2, value = z * z, numbers[degree]
     for i in range(degree - 2, -1, -2):
         value = value * z2 + numbers[i]
@@ -215,7 +247,7 @@ def harmonic_stack(lmax: int, x: Float[Array, "row k"], y: Float[Array, "row k"]
 def harmonic_slope(dY: Float[Array, "row lm k"], x: Float[Array, "row k"], y: Float[Array, "row k"],
                    z: Float[Array, "row k"]) -> tuple[Array, Array, Array]:
     """Σ_lm dY_lm ∂Y_lm/∂(x, y, z) of the harmonics as polynomials in x, y, z."""
-    lmax = int(np.sqrt(dY.shape[1])) - 1
+    lmax = math.isqrt(dY.shape[1]) - 1
     c, s = _azimuths(lmax, x, y)
     gx, gy, gz = jnp.zeros_like(x), jnp.zeros_like(x), jnp.zeros_like(x)
     for m in range(lmax + 1):
@@ -223,8 +255,8 @@ def harmonic_slope(dY: Float[Array, "row lm k"], x: Float[Array, "row k"], y: Fl
         for l in range(m, lmax + 1):
             numbers = legendre(l, m)
             up, down = dY[:, l * l + l + m], dY[:, l * l + l - m]
-            slope = _polynomial(tuple(i * v for i, v in enumerate(numbers))[1:], z)
-            if slope is not None:
+            if l > m:
+                slope = _polynomial(tuple(i * v for i, v in enumerate(numbers))[1:], z)
                 gz = gz + slope * (up * c[m] + (down * s[m] if m else 0.0))
             if m:
                 P = _polynomial(numbers, z)

@@ -93,27 +93,32 @@ def invariants(potential: BodyOrdered, A: Projections) -> Float[Array, "atom fun
             all_pairs = jnp.einsum("amc,amd->acd", a, a).reshape(len(a), -1)
             out.append(all_pairs[:, block.index[:, 0] * a.shape[2] + block.index[:, 1]])
             continue
-        third, products, (first, second, last) = four_body_factors(A.four, block)
-        count = third.shape[2]
+        third, products = four_body_factors(A.four, block.orders)
+        (first, second, last), count = factor_order(block.orders), third.shape[2]
         all_triples = jnp.einsum("amp,amc->apc", products, third).reshape(len(third), -1)
         place = (block.index[:, first] * count + block.index[:, second]) * count + block.index[:, last]
         out.append(all_triples[:, place])
     return jnp.concatenate(out, axis=1)
 
 
-def four_body_factors(four: Float[Array, "atom lm channel"], block: Block
-                      ) -> tuple[Float[Array, "atom m channel"], Float[Array, "atom m channel2"], tuple[int, int, int]]:
-    """(A of the last l, the coupled products of the other two for all channel pairs, which of a, b, c are in which).
+def factor_order(orders: tuple[int, ...]) -> tuple[int, int, int]:
+    """Which of (l₁, l₂, l₃) belong to the first and second factor of a product, and which to the one left over.
 
-    The two whose product is formed are those of equal l, if there are any.
+    The first two are those of equal l, if there are any.
     """
-    l1, l2, l3 = block.orders
-    order = (1, 2, 0) if l1 != l2 and l2 == l3 else (0, 1, 2)
-    G = np.transpose(gaunt(l1, l2, l3), order)
-    a, b, c = (four[:, l * l : (l + 1) ** 2] for l in (block.orders[k] for k in order))
+    l1, l2, l3 = orders
+    return (1, 2, 0) if l1 != l2 and l2 == l3 else (0, 1, 2)
+
+
+def four_body_factors(four: Float[Array, "atom lm channel"], orders: tuple[int, ...]
+                      ) -> tuple[Float[Array, "atom m channel"], Float[Array, "atom m channel2"]]:
+    """A of the l left over, and the coupled products of the other two for all channel pairs (see ``factor_order``)."""
+    order = factor_order(orders)
+    G = np.transpose(gaunt(*orders), order)
+    a, b, c = (four[:, l * l : (l + 1) ** 2] for l in (orders[k] for k in order))
     T = [sum(G[m1, m2, m3] * a[:, m1, :, None] * b[:, m2, None, :]
              for m1, m2 in zip(*np.nonzero(G[:, :, m3]), strict=True)) for m3 in range(G.shape[2])]
-    return c, jnp.stack(T, axis=1).reshape(len(four), G.shape[2], -1), order
+    return c, jnp.stack(T, axis=1).reshape(len(four), G.shape[2], -1)
 
 
 def block_energies(potential: BodyOrdered, A: Projections, rows: SpeciesBlocks) -> Float[Array, "block row"]:
@@ -144,12 +149,17 @@ def symmetric(part: Float[Array, "block pair"], index: np.ndarray, count: int) -
     return C.at[:, index[:, 1], index[:, 0]].add(0.5 * part)
 
 
+def product_matrices(part: Float[Array, "block function"], block: Block, count: int
+                     ) -> Float[Array, "block channel2 channel"]:
+    """Four-body coefficients (eV) as matrices from channel pairs to the channel left over (see ``factor_order``)."""
+    first, second, last = factor_order(block.orders)
+    place = block.index[:, first] * count + block.index[:, second]
+    return jnp.zeros((part.shape[0], count * count, count), part.dtype).at[:, place, block.index[:, last]].set(part)
+
+
 def _four_body(four, block, part):
     """Energies of one (l₁, l₂, l₃) block: products of two projections, then a matrix product with the third."""
-    flat = four.reshape(-1, *four.shape[2:])
-    third, products, (first, second, last) = four_body_factors(flat, block)
-    count = third.shape[2]
-    place = block.index[:, first] * count + block.index[:, second]
-    C = jnp.zeros((part.shape[0], count * count, count), part.dtype).at[:, place, block.index[:, last]].set(part)
-    V = jnp.einsum("brmp,bpc->brmc", products.reshape(*four.shape[:2], *products.shape[1:]), C)
-    return jnp.einsum("brmc,brmc->br", third.reshape(*four.shape[:2], *third.shape[1:]), V)
+    third, products = four_body_factors(four.reshape(-1, *four.shape[2:]), block.orders)
+    split = lambda a: a.reshape(*four.shape[:2], *a.shape[1:])
+    V = jnp.einsum("brmp,bpc->brmc", split(products), product_matrices(part, block, third.shape[2]))
+    return jnp.einsum("brmc,brmc->br", split(third), V)
