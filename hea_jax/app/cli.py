@@ -47,7 +47,7 @@ class Dft:
     out: Path | None = None
     """Folder of the campaign; runs/NAME if left out."""
     only: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Compute this group alone; may be repeated."""
+    """Compute this group, or this structure, alone; may be repeated."""
     retry_failed: bool = False
     """Compute structures again that failed before."""
     dry_run: bool = False

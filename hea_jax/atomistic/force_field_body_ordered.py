@@ -89,32 +89,41 @@ class BodyOrderedForceField(AbstractForceField):
 
         return jax.lax.map(one, (self._atom, self.neighbour, self.image, self.mask))
 
+    def _rows(self, order):
+        """What ``_packed`` needs of every block."""
+        return self._atom, self.neighbour, self.kind, self.image, self.opposite, order
+
+    def _packed(self, positions, cell, rows, *, width: int):
+        """Pair vectors (Å; empty places lie beyond the cut-off), kinds and opposite places (-1 in empty ones) of a
+        block packed to ``width`` pairs."""
+        atom, neighbour, kind, image, opposite, order = rows
+        places = jnp.arange(width, dtype=jnp.int32)
+        column = jnp.sum(order[:, None, :] <= places[:, None], axis=-1, dtype=jnp.int32)
+        full = column < order.shape[1]
+        column = jnp.minimum(column, order.shape[1] - 1)
+        pick = lambda table: jnp.take_along_axis(table, column, axis=1, mode="promise_in_bounds")
+        vectors = self._vectors(positions, cell, atom, neighbour, image)
+        far = (self.kernel.cutoff + 1.0, 0.0, 0.0)
+        vectors = tuple(jnp.where(full, pick(v), f) for v, f in zip(vectors, far, strict=True))
+        return *jax.lax.optimization_barrier((vectors, pick(kind))), jnp.where(full, pick(opposite), -1)
+
     def _evaluated(self, positions, cell, order, *, width: int) -> Interaction:
         """The interaction of rows packed to ``width`` pairs, which must hold them all."""
         count = jnp.arange(order.shape[0] * order.shape[1], dtype=jnp.int32).reshape(order.shape[:2])
         inside = jnp.diff(order, axis=-1, prepend=0) > 0
         # Where a pair stands among all packed ones.
-        packed = jnp.where(inside, count[..., None] * width + order - 1, -1).ravel()
-        far = (self.kernel.cutoff + 1.0, 0.0, 0.0)
+        place = jnp.where(inside, count[..., None] * width + order - 1, -1).ravel()
 
         def one(block):
-            element, atom, neighbour, kind, image, opposite, order = block
-            slots = jnp.arange(width, dtype=jnp.int32)
-            column = jnp.sum(order[:, None, :] <= slots[:, None], axis=-1, dtype=jnp.int32)
-            full = column < order.shape[1]
-            column = jnp.minimum(column, order.shape[1] - 1)
-            pick = lambda table: jnp.take_along_axis(table, column, axis=1, mode="promise_in_bounds")
-            vectors = self._vectors(positions, cell, atom, neighbour, image)
-            vectors = tuple(jnp.where(full, pick(v), f) for v, f in zip(vectors, far, strict=True))
-            vectors, kind = jax.lax.optimization_barrier((vectors, pick(kind)))
+            element, rows = block
+            vectors, kind, opposite = self._packed(positions, cell, rows, width=width)
             energy, g = self.kernel.bonds(element, vectors, kind)
-            back = jnp.where(full, take(packed, pick(opposite)), -1)
+            back = jnp.where(opposite < 0, -1, take(place, jnp.maximum(opposite, 0)))
             return energy, g, sum(jnp.sum(a * v, axis=1) for a, v in zip(g, vectors, strict=True)), back
 
         # Without a checkpoint the backward pass would keep the harmonics of all pairs.
-        energies, pulls, virials, back = jax.lax.map(
-            jax.checkpoint(one, prevent_cse=False),
-            (self.blocks.element, self._atom, self.neighbour, self.kind, self.image, self.opposite, order))
+        energies, pulls, virials, back = jax.lax.map(jax.checkpoint(one, prevent_cse=False),
+                                                     (self.blocks.element, self._rows(order)))
         row = self.blocks.row
         back = take(back.reshape(-1, width), row)
         known, back = back >= 0, jnp.maximum(back, 0)
@@ -141,10 +150,10 @@ def _largest_of_batch(size, batched, numbers):
 def packed_widths(table: int, fraction: float) -> tuple[int, ...]:
     """Widths to pack rows of ``table`` places to, if about this fraction is within the cut-off; the last is ``table``.
 
-    Multiples of eight, which fill vector registers.
+    Multiples of eight, which fill vector registers; none that would save too little to be worth its compilation.
     """
     packed = {8 * math.ceil(share * fraction * table / 8) for share in PACKED}
-    return *sorted(width for width in packed if width < table), table
+    return *sorted(width for width in packed if width <= 0.85 * table), table
 
 
 def body_ordered_force_field(potential: BodyOrdered, atoms: Atoms, pairs: Neighbours) -> BodyOrderedForceField:
@@ -154,8 +163,9 @@ def body_ordered_force_field(potential: BodyOrdered, atoms: Atoms, pairs: Neighb
     species, pairs = jax.lax.optimization_barrier((atoms.species, pairs))
     blocks = species_blocks(species, len(potential.elements), rows)
     ordered = lambda table: take(table, blocks.atom).reshape(*blocks.shape, *table.shape[1:])
+    kind = take(species, pairs.index)
     widths = packed_widths(pairs.index.shape[1], (potential.cutoff / (pairs.cutoff + pairs.skin)) ** 3)
-    return BodyOrderedForceField(kernel_of(potential), blocks, ordered(pairs.index), ordered(take(species, pairs.index)),
+    return BodyOrderedForceField(kernel_of(potential), blocks, ordered(pairs.index), ordered(kind),
                                  ordered(pairs.mask), ordered(pairs.shift).astype(potential.coefficients.dtype),
                                  ordered(opposite_places(pairs, blocks.row)), widths)
 

@@ -84,7 +84,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     parts = group_equations(given, template, core, options.work)
     scales = config.body_ordered.prior.scales_eV_per_A
-    prior = prior_of(config.body_ordered, options.scale or scales[len(scales) // 2])
+    prior = prior_of(config.body_ordered.prior, options.scale or scales[len(scales) // 2])
 
     def fitted(chosen):
         solution = solve(chosen, template, prior)

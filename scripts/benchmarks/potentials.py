@@ -25,12 +25,16 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "potentials.json"
+SHIPPED = Path(__file__).parents[2] / "hea_jax" / "data" / "nbmotaw_body_ordered.json"
 SHAPES = {256: (4, 4, 8), 2048: (8, 8, 16), 8192: (16, 16, 16), 32000: (20, 20, 40)}
 LATTICE_A, SKIN_A, DT_FS, START_K = 3.24, 1.0, 2.0, 1200.0
-COST_US = {"SNAP": 400.0, "BodyOrdered": 40.0, "jax-md EAM": 10.0, "lammps snap": 150.0}
+COST_US = {"SNAP": 400.0, "BodyOrdered": 14.0, "jax-md EAM": 10.0, "lammps snap": 60.0}
 """Guesses of CPU time per atom and step, for the number of steps; 1.5 where none is given."""
-LARGEST = {"SNAP": 256, "lammps snap": 8192}
+LARGEST = {"SNAP": 256}
 """No measurements beyond: they would take longer than all others together."""
+PROFILED = dict.fromkeys(("LearnableEAM", "TabulatedEAM"), ("pair vectors and distances", "first pass: densities"))
+PROFILED |= {"BodyOrdered": ("pairs within the cut-off", "the same, and packing", "kernel")}
+"""Models whose parts are timed, and the parts."""
 
 
 def crystal(atoms: int, kinds: int):
@@ -44,8 +48,9 @@ def crystal(atoms: int, kinds: int):
 
 
 def steps_for(model: str, atoms: int, budget_s: float) -> int:
-    """Steps of one turn, a multiple of 10."""
-    return 10 * max(1, min(80, int(budget_s / (COST_US.get(model, 1.5) * 1e-6 * atoms) / 10)))
+    """Steps of one turn, a multiple of 10; where ten of LAMMPS' SNAP take longer than the budget, three or more."""
+    fit = int(budget_s / (COST_US.get(model, 1.5) * 1e-6 * atoms))
+    return max(3, fit) if model == "lammps snap" and fit < 10 else 10 * max(1, min(80, fit // 10))
 
 
 # ---- worker: ours and jax-md, in a process pinned to its cores -----------------------------------------------------
@@ -189,47 +194,63 @@ def jax_md_run(request):
 
 
 def profile(request):
-    """CPU time per atom (µs) of the parts of a step of an EAM, each compiled alone."""
+    """CPU time per atom (µs) of the parts of one evaluation, each compiled alone."""
     import equinox as eqx
     import jax
     import jax.numpy as jnp
 
     from hea_jax.atomistic.force_field import force_field
-    from hea_jax.atomistic.force_field_eam import _lengths
     from hea_jax.atomistic.neighbours import neighbour_table
 
     potential = potential_of(request)
     atoms = our_atoms(request, potential.elements)
     started = time.process_time()
     pairs = neighbour_table(atoms, potential.cutoff, skin=SKIN_A)
-    build = time.process_time() - started
-
-    def parts(field, x, what):
-        columns = tuple(x[:, axis] for axis in range(3))
-        distance = lambda rows, *own: _lengths(field._vectors(rows, columns, own, atoms.cell))
-        if what == "pair vectors and distances":
-            return field.table.visit(lambda rows, *own: jnp.sum(distance(rows, *own), axis=-1), *columns)
-        if what == "first pass: densities":
-            return field.table.visit(lambda rows, *own: field.density(rows, distance(rows, *own)), *columns)
-        now = field.evaluate(x, atoms.cell)
-        return now.forces if what == "forces" else (now.forces, now.energy, now.virial)
-
-    out = {"table built on the host (per rebuild)": 1e6 * build / request["atoms"],
+    out = {"table built on the host (per rebuild)": 1e6 * (time.process_time() - started) / request["atoms"],
            "table": {"width": int(pairs.index.shape[1]), "pairs in it": float(pairs.mask.sum(1).mean())}}
-    for what in ("pair vectors and distances", "first pass: densities", "forces", "forces, energy and virial"):
+    field = eqx.filter_jit(force_field)(potential, atoms, pairs)
+    for what in (*PROFILED[request["model"]], "forces", "forces, energy and virial"):
         @eqx.filter_jit
-        def repeated(potential, x, what=what):
-            field = force_field(potential, atoms, pairs)
-            move = lambda _, y: y + 1e-12 * sum(jnp.sum(leaf) for leaf in jax.tree.leaves(parts(field, y, what)))
+        def repeated(field, x, what=what):
+            move = lambda _, y: y + 1e-12 * sum(map(jnp.sum, jax.tree.leaves(part_of(field, y, atoms.cell, what))))
             return jax.lax.fori_loop(0, 10, move, x)
-        jax.block_until_ready(repeated(potential, atoms.positions))
         times = []
-        for _ in range(5):
+        for _ in range(6):
             started = time.process_time()
-            jax.block_until_ready(repeated(potential, atoms.positions))
+            jax.block_until_ready(repeated(field, atoms.positions))
             times.append(time.process_time() - started)
         out[what] = 1e5 * min(times) / request["atoms"]
     return out
+
+
+def part_of(field, x, cell, what):
+    """One part of an evaluation; those of the body-ordered potential without its core, at the narrowest width."""
+    import jax
+    import jax.numpy as jnp
+
+    from hea_jax.atomistic.force_field_eam import _lengths
+
+    if what.startswith("forces"):
+        now = field.evaluate(x, cell)
+        return now.forces if what == "forces" else now
+    if hasattr(field, "table"):
+        columns = tuple(x[:, axis] for axis in range(3))
+        read = field.density if what.startswith("first") else lambda rows, r: jnp.sum(r, axis=-1)
+        return field.table.visit(
+            lambda rows, *own: read(rows, _lengths(field._vectors(rows, columns, own, cell))), *columns)
+    field = getattr(field, "parts", [field])[0]
+    width = field.widths[0]
+    if what == "kernel":
+        def kernel(block):
+            element, neighbour, kind = block
+            # Any distances will do: its time does not depend on them.
+            r = 1.5 + 0.02 * (neighbour[:, :width] % 97).astype(x.dtype)
+            return field.kernel.bonds(element, tuple(r + x[0, axis] for axis in range(3)), kind[:, :width])
+        return jax.lax.map(kernel, (field.blocks.element, field.neighbour, field.kind))
+    order = field._order(x, cell)
+    if what.startswith("pairs"):
+        return order
+    return jax.lax.map(lambda rows: field._packed(x, cell, rows, width=width), field._rows(order))
 
 
 class Worker:
@@ -279,8 +300,8 @@ velocity all create {START_K} 12345 dist gaussian
 fix move all nve
 timestep {DT_FS / 1000}
 thermo 1000000
-run {max(5, request["steps"] // 4)}
-run {request["steps"]}
+run {max(1, request["steps"] // 4)}
+run {request["steps"]} pre no
 """
     environment = os.environ | {"OMP_NUM_THREADS": str(request.get("threads", 1))}
     environment["LD_LIBRARY_PATH"] = f"{Path(sys.prefix) / 'lib'}:{environment.get('LD_LIBRARY_PATH', '')}"
@@ -305,10 +326,8 @@ run {request["steps"]}
 
 def lammps_cases(files: dict, cores: int) -> list[dict]:
     """What LAMMPS runs on so many cores."""
-    eam = (f'pair_style eam/alloy\npair_coeff * * "{files["eam"]}" ' + " ".join(files["eam_elements"]),
-           files["eam_elements"])
-    snap = (f'pair_style snap\npair_coeff * * "{files["snap"][0]}" "{files["snap"][1]}" '
-            + " ".join(files["snap_elements"]), files["snap_elements"])
+    eam = f'pair_style eam/alloy\npair_coeff * * "{files["eam"]}"', files["eam_elements"]
+    snap = (f'pair_style snap\npair_coeff * * "{files["snap"][0]}" "{files["snap"][1]}"', files["snap_elements"])
     if cores == 1:
         ways = [("lammps eam/alloy", eam, [], 1, 1), ("lammps eam/alloy opt", eam, ["-sf", "opt"], 1, 1),
                 ("lammps snap", snap, [], 1, 1)]
@@ -316,8 +335,8 @@ def lammps_cases(files: dict, cores: int) -> list[dict]:
         threads = ["-sf", "omp", "-pk", "omp", str(cores)]
         ways = [("lammps eam/alloy omp", eam, threads, 1, cores),
                 ("lammps eam/alloy opt mpi", eam, ["-sf", "opt"], cores, 1), ("lammps snap mpi", snap, [], cores, 1)]
-    return [{"model": name, "pair_commands": pair[0], "elements": pair[1], "options": options, "ranks": ranks,
-             "threads": threads} for name, pair, options, ranks, threads in ways]
+    return [{"model": name, "pair_commands": f"{pair[0]} {' '.join(pair[1])}", "elements": pair[1], "options": options,
+             "ranks": ranks, "threads": threads} for name, pair, options, ranks, threads in ways]
 
 
 # ---- the run -------------------------------------------------------------------------------------------------------
@@ -327,14 +346,12 @@ def measure(atoms: int, cores: int, files: dict, options) -> list[dict]:
     """Rows of all codes for one size on so many cores: turns interleaved, the first (compilation) dropped."""
     chosen = sorted(os.sched_getaffinity(0))[:cores]
     serve = Worker(chosen)
-    ours = [(model, precision) for model in ("LearnableEAM", "TabulatedEAM", "BodyOrdered", "SNAP", "jax-md EAM",
-                                                 "jax-md EAM, table")
+    ours = [(model, precision) for model in (*PROFILED, "SNAP", "jax-md EAM", "jax-md EAM, table")
             for precision in ("float64", "float32")]
-    ours = [case for case in ours if case[0] != "BodyOrdered" or files.get("body_ordered")]
+    asked = lambda model: not options.models or model.startswith(tuple(options.models))
     largest = lambda model: next((size for name, size in LARGEST.items() if model.startswith(name)), 10**9)
     cases = [{"model": m, "precision": p, "files": files} for m, p in ours] + lammps_cases(files, cores)
-    cases = [case for case in cases if atoms <= largest(case["model"])
-             and (not options.models or case["model"].startswith(tuple(options.models)))]
+    cases = [case for case in cases if atoms <= largest(case["model"]) and asked(case["model"])]
     turns: list[list[dict]] = [[] for _ in cases]
     for turn in range(options.repeats + 1):
         for case, done in zip(cases, turns, strict=True):
@@ -350,7 +367,7 @@ def measure(atoms: int, cores: int, files: dict, options) -> list[dict]:
     if atoms == options.profile_atoms:
         rows += [{"profile": f"{model} {precision}, {atoms} atoms, {cores} cores, CPU µs per atom",
                   **serve.ask(model=model, precision=precision, atoms=atoms, steps=10, files=files, profile=True)}
-                 for model in ("LearnableEAM", "TabulatedEAM") for precision in ("float64", "float32")]
+                 for model in filter(asked, PROFILED) for precision in ("float64", "float32")]
     serve.close()
     return rows
 
@@ -407,6 +424,13 @@ def input_files(options, folder: Path) -> dict:
             "snap_elements": load_snap(*snap).elements, "body_ordered": options.body_ordered}
 
 
+def existing(path: str) -> str:
+    """The absolute path of a file, since LAMMPS runs in another folder; refused if there is none."""
+    if not Path(path).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {path}: check the path")
+    return str(Path(path).resolve())
+
+
 def environment(files: dict) -> dict:
     """Machine and versions."""
     from importlib.metadata import version
@@ -416,9 +440,9 @@ def environment(files: dict) -> dict:
     names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
              if line.startswith("model name")]
     return {"machine": (names or [platform.machine()])[0], "cpus": os.cpu_count(), "load_average": os.getloadavg(),
-            "lammps": lammps_available()[1], "snap": Path(files["snap"][0]).name,
-            **{name: version(name) for name in ("hea_jax", "jax", "jaxlib", "jax-md", "numpy")},
-            "skin_A": SKIN_A, "dt_fs": DT_FS}
+            "lammps": lammps_available()[1], "snap": Path(files["snap"][0]).name, "skin_A": SKIN_A, "dt_fs": DT_FS,
+            "body_ordered": Path(files["body_ordered"]).name,
+            **{name: version(name) for name in ("hea_jax", "jax", "jaxlib", "jax-md", "numpy")}}
 
 
 def report(rows: list[dict]) -> None:
@@ -429,8 +453,7 @@ def report(rows: list[dict]) -> None:
         elif "failed" in row:
             print(f"{row['model']:<26}{row['precision']:<9}{row['atoms']:>7}{row['cores']:>3}  {row['failed']}")
         else:
-            low, high = row["cpu_range"]
-            wall, cpu = row["wall_us_per_atom_step"], row["cpu_us_per_atom_step"]
+            wall, cpu, (low, high) = row["wall_us_per_atom_step"], row["cpu_us_per_atom_step"], row["cpu_range"]
             print(f"{row['model']:<26}{row['precision']:<9}{row['atoms']:>7}{row['cores']:>3}  wall {wall:9.3f}  "
                   f"cpu {cpu:9.3f}  [{low:.3f}, {high:.3f}]")
 
@@ -444,8 +467,8 @@ def main() -> None:
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=None, help="turns (default 5, quick 2)")
     parser.add_argument("--budget", type=float, default=None, help="seconds of a turn (default 3, quick 0.5)")
-    parser.add_argument("--body-ordered", default=None, help="a file for `load_body_ordered`")
-    parser.add_argument("--snap", nargs=2, default=None, metavar=("COEFF", "PARAM"), help="default: Ta06A of LAMMPS")
+    parser.add_argument("--body-ordered", type=existing, default=str(SHIPPED), help="default: the shipped potential")
+    parser.add_argument("--snap", type=existing, nargs=2, metavar=("COEFF", "PARAM"), help="default: Ta06A of LAMMPS")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

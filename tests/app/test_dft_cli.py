@@ -71,7 +71,9 @@ def test_a_small_campaign_from_end_to_end(tmp_path, capsys):
     assert cli.main([*arguments, "--set", "engine.parameters={asap_cutoff: true}"]) == 2
     assert "other settings of the engine" in capsys.readouterr().err
     assert cli.main(["dft", str(EMT), "--only", "eos"]) == 2
-    assert "no group is called eos" in capsys.readouterr().err
+    assert "no group or structure is called eos" in capsys.readouterr().err
+    assert cli.main(["dft", str(EMT), "--out", str(tmp_path / "one"), "--only", "surface111-Cu"]) == 0
+    assert "[1/1] surface111-Cu: finished" in capsys.readouterr().out
 
 
 BAD = HEAD.replace("lennard-jones", "'bad_calculator:make', retries: [{habit: none}], processes: 2") + """

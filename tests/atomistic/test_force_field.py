@@ -13,6 +13,8 @@ import hea_jax.atomistic.force_field_eam as blocks
 from hea_jax.atomistic.force_field import (
     AbstractEAMForceField,
     AutodiffForceField,
+    BodyOrderedForceField,
+    CoreForceField,
     LearnableEAMForceField,
     RadialEAMForceField,
     SumForceField,
@@ -31,6 +33,7 @@ from hea_jax.atomistic.potentials import (
     tabulated,
     to_setfl,
 )
+from hea_jax.atomistic.potentials.body_ordered import Truncation
 from hea_jax.atomistic.properties import stress
 from tests.atomistic import potential_conformance as kit
 from tests.helpers import check_gradient
@@ -55,6 +58,11 @@ def examples():
         "Zhou": (ZhouEAM.of(("Mo", "Ta", "W", "Fe")), RadialEAMForceField),
         "average atom": (AverageAtom.of(learnable, jnp.array([0.4, 0.3, 0.2, 0.1])), RadialEAMForceField),
         "Lennard-Jones": (kit.examples()["LennardJones"], AutodiffForceField),
+        "body-ordered": (kit.body_ordered(Truncation(10, 5, 4, 4, 3, 2, 2)), BodyOrderedForceField),
+        "body-ordered, no four-body": (kit.body_ordered(Truncation(3, 2, 2, 4, 0, 0, 1)), BodyOrderedForceField),
+        "body-ordered, no three-body": (kit.body_ordered(Truncation(3, 0, 0, 1, 2, 1, 2)), BodyOrderedForceField),
+        "body-ordered, pairs only": (kit.body_ordered(Truncation(5, 0, 0, 1, 0, 0, 1)), BodyOrderedForceField),
+        "core": (ZBL.of(learnable.elements, LammpsTaper(1.0, 3.0)), CoreForceField),
         "overlay": (Overlay.of(learnable, ZBL.of(learnable.elements, LammpsTaper(1.0, 2.0))), SumForceField),
     }
 
@@ -133,7 +141,7 @@ def test_atomic_virials_of_one_pair_are_half_each():
     assert abs(float(expected)) > 0.1
 
 
-@pytest.mark.parametrize("name", ["learnable", "eam.alloy"])
+@pytest.mark.parametrize("name", ["learnable", "eam.alloy", "body-ordered, no three-body", "body-ordered, pairs only"])
 def test_single_precision_stays_single_and_is_close(name):
     potential = examples()[name][0]
     atoms, pairs = configuration(potential)
@@ -167,6 +175,25 @@ def test_fields_of_a_batch():
     for row, atoms in zip(together, cases, strict=True):
         alone = force_field(potential, atoms, neighbour_table(atoms, potential.cutoff))
         np.testing.assert_allclose(row, alone.evaluate(atoms.positions, atoms.cell).forces, atol=1e-12)
+
+
+def test_a_core_acts_only_where_a_pair_reaches_it():
+    """A batch of a crystal that is too wide for it, and one that is not; of the former nothing is left to compute."""
+    potential = ZBL.of(kit.ELEMENTS, LammpsTaper(1.0, 2.0))
+    cases = [kit.random_alloy((1, 1, 1), a=a) for a in (3.2, 2.1)]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *cases)
+    tables = neighbour_table(stacked, potential.cutoff, skin=2.0)
+    evaluate = lambda a, n: force_field(potential, a, n).evaluate(a.positions, a.cell)
+    together = jax.jit(jax.vmap(evaluate))(stacked, tables)
+    wide, narrow = (jax.tree.map(lambda x, i=i: x[i], together) for i in range(2))
+    assert float(wide.energy) == float(wide.virial) == 0.0
+    np.testing.assert_array_equal(wide.forces, 0.0)
+    pairs = neighbour_table(cases[1], potential.cutoff)
+    expected = both(potential, cases[1], pairs)[1]
+    assert float(expected.energy) > 0.1
+    for one, other in zip(jax.tree.leaves(narrow), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+    assert " cond[" in str(jax.make_jaxpr(jax.vmap(evaluate))(stacked, tables))
 
 
 def test_elements_must_agree():

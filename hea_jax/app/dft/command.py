@@ -22,7 +22,7 @@ def run(config: Path, overrides: tuple[str, ...], out: Path | None, *, dry_run: 
         only: Sequence[str] = ()) -> int:
     """Run a campaign; the exit code: 0 all computed, 1 some structures failed, 2 nothing could be run.
 
-    ``only`` names groups to compute alone; what is finished of the others is merged all the same.
+    ``only`` names groups or structures to compute alone; what is finished of the others is merged all the same.
     """
     try:
         campaign = load_campaign(config, overrides)
@@ -50,12 +50,13 @@ def run(config: Path, overrides: tuple[str, ...], out: Path | None, *, dry_run: 
 
 
 def _names(campaign: Campaign, only: Sequence[str]) -> list[str]:
-    """Names of the structures of the given groups, or of all."""
-    groups = {task.group for task in campaign.tasks}
-    unknown = sorted(set(only) - groups)
+    """Names of the structures that are given by their group or by name, or of all."""
+    groups, names = {task.group for task in campaign.tasks}, {task.name for task in campaign.tasks}
+    unknown = sorted(set(only) - groups - names)
     if unknown:
-        raise CampaignError(f"no group is called {', '.join(unknown)}: this campaign has {', '.join(sorted(groups))}")
-    return [task.name for task in campaign.tasks if not only or task.group in only]
+        raise CampaignError(f"no group or structure is called {', '.join(unknown)}: this campaign has the groups "
+                            f"{', '.join(sorted(groups))}")
+    return [task.name for task in campaign.tasks if not only or task.group in only or task.name in only]
 
 
 def _there(name: str, folder: Path, known: dict[str, Any]) -> bool:

@@ -24,7 +24,8 @@ def legendre(l: int, m: int) -> tuple[float, ...]:
     poly = np.polynomial.legendre.leg2poly(np.eye(l + 1)[l])
     derived = np.polynomial.polynomial.polyder(poly, m) if m else poly
     norm = math.sqrt((2 * l + 1) / (4 * math.pi) * math.factorial(l - m) / math.factorial(l + m))
-    return tuple(np.asarray(derived) * norm * (math.sqrt(2.0) if m else 1.0))
+    # Plain numbers, which leave single precision alone.
+    return tuple((np.asarray(derived) * norm * (math.sqrt(2.0) if m else 1.0)).tolist())
 
 
 def real_harmonics(lmax: int, x: Float[Array, "*n"], y: Float[Array, "*n"], z: Float[Array, "*n"]

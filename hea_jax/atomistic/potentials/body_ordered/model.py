@@ -116,7 +116,7 @@ def four_body_factors(four: Float[Array, "atom lm channel"], orders: tuple[int, 
     order = factor_order(orders)
     G = np.transpose(gaunt(*orders), order)
     a, b, c = (four[:, l * l : (l + 1) ** 2] for l in (orders[k] for k in order))
-    T = [sum(G[m1, m2, m3] * a[:, m1, :, None] * b[:, m2, None, :]
+    T = [sum(float(G[m1, m2, m3]) * a[:, m1, :, None] * b[:, m2, None, :]
              for m1, m2 in zip(*np.nonzero(G[:, :, m3]), strict=True)) for m3 in range(G.shape[2])]
     return c, jnp.stack(T, axis=1).reshape(len(four), G.shape[2], -1)
 
