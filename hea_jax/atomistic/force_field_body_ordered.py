@@ -32,8 +32,8 @@ from hea_jax.records import Atoms, Neighbours
 ROWS_PER_BLOCK = {"cpu": 32}
 """Rows of a block by platform; what stands here fits the cache of a core."""
 ROWS_ELSEWHERE = 2048
-"""Rows elsewhere: enough to fill a GPU. An array (row, 25 harmonics + 20 channels, 40 pairs) of doubles is 30 MB and
-some six of them live at once, so a block needs about 0.2 GB."""
+"""Rows elsewhere: enough to fill a GPU. With 40 pairs in a row, 25 harmonics and 20 channels are 30 MB of doubles, and
+everything that lives at once is 0.1 GB (as compiled for a CPU)."""
 PACKED = (0.86, 1.15)
 """Packed widths over what a uniform density leaves of the table's width within the cut-off: bcc is below, fcc above."""
 

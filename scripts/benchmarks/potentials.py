@@ -258,22 +258,21 @@ class Worker:
 
     def __init__(self, cores: list[int]):
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
-        self.process = subprocess.Popen(["taskset", "-c", ",".join(map(str, cores)), sys.executable, __file__,
-                                         "--worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=environment)
+        command = ["taskset", "-c", ",".join(map(str, cores)), sys.executable, __file__, "--worker"]
+        self.process: Any = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                             env=environment)
 
     def ask(self, **request) -> dict:
         """The answer to one request."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else {"failed": "the worker process ended"}
+        line = ""
+        if self.process.poll() is None:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        return json.loads(line) if line else {"failed": f"the worker process ended ({self.process.poll()})"}
 
     def close(self):
         """End the process."""
-        assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
 

@@ -108,7 +108,7 @@ BLOCKS = ("optimiser={gauss_newton_steps: 40}", "split.fractions=[0.85, 0.15, 0.
 
 
 def test_gauss_newton_over_blocks_finds_the_same_fit_and_goes_on_from_a_kept_step(tmp_path, monkeypatch, capsys):
-    """The way for thousands of frames, on few: the loss of Adam, L-BFGS and Newton, and the same after an interruption."""
+    """The way for thousands of frames, on few: the loss of the other optimisers, and the same after an interruption."""
     from hea_jax.app.fit import stage_eam_blocks
 
     assert fit(tmp_path / "whole", *QUICK, *BLOCKS) == 0

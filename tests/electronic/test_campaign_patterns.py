@@ -88,9 +88,15 @@ def test_a_displaced_atom(tasks, name, symbols, move):
 def test_every_order_of_the_elements_is_a_structure(tasks):
     words = lambda group: {name.partition("-")[2] for name, task in tasks.items() if task.group == group}
     pairs = {x + y for x in A0 for y in A0 if x != y}
-    assert words("solute8") == pairs
+    triples = {x + y + z for x in A0 for y in A0 for z in A0 if len({x, y, z}) == 3}
+    assert words("solute8") == {pair + factor for pair in pairs for factor in ("", "-1.03", "-0.97")}
     assert words("displaced8") == pairs | set(A0)
-    assert words("ternary8") == {x + y + z for x in A0 for y in A0 for z in A0 if len({x, y, z}) == 3}
+    assert words("ternary8") == {triple + factor for triple in triples for factor in ("", "-1.03")}
+    for name, factor in (("solute8-NbMo", 1.03), ("solute8-WTa", 0.97), ("ternary8-WNbMo", 1.03)):
+        rest, scaled = tasks[name].crystal, tasks[f"{name}-{factor}"].crystal
+        assert scaled.symbols == rest.symbols
+        np.testing.assert_allclose(scaled.positions, factor * rest.positions, atol=1e-12)
+        np.testing.assert_allclose(scaled.cell, factor * rest.cell, atol=1e-12)
 
 
 def test_factors_and_displacements_are_combined():

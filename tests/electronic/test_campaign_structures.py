@@ -130,7 +130,7 @@ def test_the_extension(tasks, name):
 # Structures by the first word of their names, by hand: elements (4), pairs of them (6; 12 both ways), numbers.
 COUNTS = {
     "eos_bcc": 4 * 7, "elastic12": 4 * 4, "b2": 6 * 3, "fcc": 4, "hcp": 4, "sc": 4, "d03": 12, "b32": 6,
-    "solute8": 4 * 3, "ternary8": 4 * 3 * 2, "displaced8": 4 + 4 * 3,
+    "solute8": 4 * 3 * 3, "ternary8": 4 * 3 * 2 * 2, "displaced8": 4 + 4 * 3,
     "alloy8": 3 * 40, "quaternary8": 30, "alloy16": 13, "vacancy15": (4 + 16) + 4 + 6,
     "fault110": 4 * 3 + 6, "fault112": 4, "surface110": 4, "surface100": 4,
     "kmesh12": 4 * 3, "kmesh16": 4 * 3, "kmesh20": 3,
@@ -139,7 +139,7 @@ COUNTS = {
 
 def test_the_extension_is_complete(tasks):
     assert Counter(name.partition("-")[0] for name in tasks) == COUNTS
-    assert len(tasks) == sum(COUNTS.values()) == 394
+    assert len(tasks) == sum(COUNTS.values()) == 442
     count = lambda start: sum(name.startswith(start) for name in tasks)
     assert [count(s) for s in ("vacancy15-pure-", "vacancy15-alloy-", "fault110-alloy-")] == [4, 6, 6]
     assert {name for name in tasks if not tasks[name].in_dataset} == {n for n in tasks if n.startswith("kmesh")}

@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg.blas
+import scipy.linalg
 from jaxtyping import Array, Float
 
 from hea_jax.atomistic.fitting.packing import FitWeights
@@ -113,6 +113,7 @@ class _Gram:
 
     def __init__(self, size: int):
         self.matrix, self.waiting = np.zeros((size, size), order="F"), []
+        (self.update,) = scipy.linalg.get_blas_funcs(("syrk",), (self.matrix,))
 
     def add(self, values: np.ndarray) -> None:
         """Rows (row, unknown) of one frame."""
@@ -124,7 +125,7 @@ class _Gram:
         """Add what waits to the lower triangle."""
         if self.waiting:
             rows = np.concatenate(self.waiting)
-            self.matrix = scipy.linalg.blas.dsyrk(1.0, rows.T, beta=1.0, c=self.matrix, lower=1, overwrite_c=1)
+            self.matrix = self.update(1.0, rows.T, beta=1.0, c=self.matrix, lower=1, overwrite_c=1)
             self.waiting = []
 
     def whole(self) -> np.ndarray:

@@ -31,10 +31,11 @@ class SpeciesBlocks(eqx.Module):
 def species_blocks(species: Int[Array, "atom"], elements: int, largest: int = 64) -> SpeciesBlocks:
     """Rows for atoms of the given species (jittable; shapes depend on the numbers of atoms and elements only).
 
-    A block has at most ``largest`` rows, and few enough that padding stays below the number of atoms.
+    A block has at most ``largest`` rows, and few enough that padding stays below a quarter of the atoms (all of them,
+    where that would take blocks of less than eight).
     """
     number = species.shape[0]
-    size = max(1, min(largest, number // elements))
+    size = max(1, min(largest, number // elements, max(8, number // (4 * elements))))
     count = -(-number // size) + elements
     mine = (species[:, None] == jnp.arange(elements)).astype(jnp.int32)
     order = take_along(jnp.cumsum(mine, axis=0) - 1, species)

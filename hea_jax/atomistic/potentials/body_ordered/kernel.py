@@ -17,6 +17,7 @@ Sources: Drautz 2019 (the potential); Lysogorskiy et al. 2021 (adjoints of the p
 """
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -102,7 +103,8 @@ def _trilinear(a, orders, four):
     """Energies of four bodies and their derivatives by a (row, lm, channel)."""
     # Rows last: products of channels and harmonics are then whole vectors.
     a = _kept(jnp.transpose(a, (2, 1, 0)))
-    energy, slopes = jnp.zeros(a.shape[2], a.dtype), dict.fromkeys(range(math.isqrt(a.shape[1])), 0.0)
+    energy = jnp.zeros(a.shape[2], a.dtype)
+    slopes: dict[int, Any] = dict.fromkeys(range(math.isqrt(a.shape[1])), 0.0)
     for triple, C in zip(orders, four, strict=True):
         own, parts = _triple(a, triple, C)
         energy = energy + own
@@ -118,24 +120,22 @@ def _triple(a, orders, C):
     G = np.transpose(gaunt(*orders), order)
     first, second, third = (a[:, l * l : (l + 1) ** 2] for l in (l1, l2, l3))
 
-    def stack(term, axis):
-        """Over the m of one factor, the sum over those of the others that couple to it; terms get their G."""
-        planes = np.moveaxis(G, axis, 0)
-        return [_kept(sum(float(plane[m]) * term(own, *m) for m in zip(*np.nonzero(plane), strict=True)))
-                for own, plane in enumerate(planes)]
+    def coupled(factor, term, axis):
+        """Σ G term(m, m′) over the others' m, m′, stacked along ``axis`` over the m of one ``factor`` (0, 1 or 2)."""
+        planes = [[(float(plane[m]), m) for m in zip(*np.nonzero(plane), strict=True)]
+                  for plane in np.moveaxis(G, factor, 0)]
+        return jnp.stack([_kept(sum(g * term(*m) for g, m in plane)) for plane in planes], axis=axis)
 
-    products = jnp.stack(stack(lambda m3, m1, m2: first[:, None, m1] * second[None, :, m2], 2), axis=2)
+    products = coupled(2, lambda m1, m2: first[:, None, m1] * second[None, :, m2], axis=2)
     by_third = (C.T @ products.reshape(C.shape[0], -1)).reshape(third.shape)
     by_product = _kept((C @ third.reshape(C.shape[1], -1)).reshape(products.shape))
-    by_first = stack(lambda m1, m2, m3: jnp.sum(by_product[:, :, m3] * second[None, :, m2], axis=1), 0)
-    slopes = [(l1, jnp.stack(by_first, axis=1)), (l3, by_third)]
+    by_first = coupled(0, lambda m2, m3: jnp.sum(by_product[:, :, m3] * second[None, :, m2], axis=1), axis=1)
     if l1 == l2:
-        # Equal factors, symmetric C: the second has the derivatives of the first.
-        slopes[0] = l1, 2.0 * slopes[0][1]
+        # Equal factors, symmetric C: they have the same derivatives.
+        by_second = by_first
     else:
-        by_second = stack(lambda m2, m1, m3: jnp.sum(by_product[:, :, m3] * first[:, None, m1], axis=0), 1)
-        slopes.append((l2, jnp.stack(by_second, axis=1)))
-    return jnp.sum(third * by_third, axis=(0, 1)), slopes
+        by_second = coupled(1, lambda m1, m3: jnp.sum(by_product[:, :, m3] * first[:, None, m1], axis=0), axis=1)
+    return jnp.sum(third * by_third, axis=(0, 1)), ((l1, by_first), (l2, by_second), (l3, by_third))
 
 
 def kernel_of(potential: BodyOrdered) -> Kernel:
