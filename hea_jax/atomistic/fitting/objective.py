@@ -97,18 +97,19 @@ def flatten(parameters: FitParameters) -> tuple[Float[Array, "parameter"], Calla
 
 
 def held_out_split(groups: tuple[str, ...], names: tuple[str, ...], *, fraction: float = 0.18, smallest: int = 5,
-                   salt: str = "") -> tuple[np.ndarray, np.ndarray]:
+                   salt: str = "", always_train: tuple[str, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
     """Indices (training, held out), decided frame by frame from a hash of its name.
 
     A frame keeps its side when the set grows. Groups with fewer than ``smallest`` frames are all for training (a group
-    with one frame per element cannot lose one without losing that element).
+    with one frame per element cannot lose one without losing that element), and so are those of ``always_train``.
     """
     sizes = {group: groups.count(group) for group in set(groups)}
 
     def share(name):
         return int(hashlib.sha256((salt + name).encode()).hexdigest()[:12], 16) / 16.0**12
 
-    out = np.array([sizes[g] >= smallest and share(n) < fraction for g, n in zip(groups, names, strict=True)], bool)
+    whole = {group for group, size in sizes.items() if size < smallest or group in always_train}
+    out = np.array([g not in whole and share(n) < fraction for g, n in zip(groups, names, strict=True)], bool)
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
