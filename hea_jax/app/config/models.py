@@ -105,7 +105,9 @@ class Fit(Section):
     gradient_rtol: PositiveFloat = Field(
         default=1e-8, description="gradient norm, relative to its start, at which the fit has converged"
     )
-    held_out_fraction: Fraction = Field(default=0.18, description="part of every group that is not fitted")
+    held_out_fraction: Fraction = Field(
+        default=0.18, description="part that is not fitted, of every group but elastic_bcc and those of fewer than five"
+    )
     weights: FitWeights = Field(default=FitWeights(), description="scales of the residuals")
 
 

@@ -34,7 +34,7 @@ class FitSettings:
     adam_steps: int = 100
     adam_rate: float = 0.03
     lbfgs_steps: int = 250
-    newton_steps: int = 100
+    newton_steps: int = 200
     gradient_rtol: float = 1e-11
     chunk: int = 25
 
