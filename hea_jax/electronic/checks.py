@@ -23,6 +23,7 @@ from hea_jax.electronic.families import find_links, host_frames, is_crystal
 from hea_jax.electronic.findings import DatasetReport, Finding, Severity
 from hea_jax.electronic.fingerprints import Fingerprints, fingerprints, near_duplicates
 from hea_jax.electronic.reference import FAR_OFF_EV, Reference, fit_reference
+from hea_jax.electronic.stress_model import UNTESTED, UNTESTED_REMEDY, stress_findings
 
 DOUBTFUL_OFFSET_EV = 0.35
 """Energies per atom of a group this far from the coarse model (itself right to 0.3 eV/atom) deserve a warning."""
@@ -35,10 +36,11 @@ DRIFT_EV_PER_A, LARGE_DRIFT_EV_PER_A = 5e-3, 0.1
 def check_dataset(dataset) -> DatasetReport:
     """All findings about a dataset, errors first; a second for a few hundred frames, less than a minute for 5000.
 
-    Looks for values that are not finite, wrong signs and units of stress, forces, energies and lengths, energies that
-    jump against their neighbours or belong to another reference, forces that do not sum to zero, atoms too close,
-    absurd volumes, and near-duplicates. An energy reference that is wrong alike for every frame cannot be seen, nor
-    extrapolated energies used throughout in place of free energies.
+    Looks for values that are not finite, wrong signs and units of stress, forces, energies and lengths, permuted shear
+    stresses, energies that jump against their neighbours or belong to another reference, forces that do not sum to
+    zero, atoms too close, absurd volumes, and near-duplicates; notes name frames without stress or cell, and a stress
+    that nothing could test. An energy reference that is wrong alike for every frame cannot be seen, nor extrapolated
+    energies used throughout in place of free energies.
     """
     frames = host_frames(dataset)
     broken = _not_finite(dataset, frames)
@@ -66,12 +68,16 @@ def _energies(dataset, frames):
     scales += jump_findings(dataset, work)
     reference = fit_reference(dataset, frames)
     if reference is None:
-        return [*scales, _cannot_judge()]
+        return [*scales, _cannot_judge(), *_untested_stress(frames, work)]
+    stress = stress_findings(dataset, work, reference)
+    if any(f.severity is Severity.ERROR for f in stress):
+        return scales + stress
     if not np.isfinite(misfit(work)[1]):
-        unit = _force_unit(reference)
+        doubtful = any(f.severity is Severity.NOTE and f.where == "whole set" for f in stress)
+        unit = _force_unit(reference, doubtful_stress=doubtful)
         if unit:
             return scales + unit
-    return scales + _references(dataset, reference)
+    return scales + stress + _references(dataset, reference)
 
 
 def _names(dataset, frames):
@@ -93,9 +99,19 @@ def _not_finite(dataset, frames):
     stressless = np.array([not fine(f.stress_eV_per_A3) for f in frames])
     found = [Finding(Severity.ERROR, f"group {group}", f"values that are not finite in {_names(dataset, members)}",
                      "recompute or leave out", tuple(members)) for group, members in _per_group(dataset, bad)]
-    if stressless.any():
-        found.append(Finding(Severity.NOTE, "whole set", f"{stressless.sum()} of {len(frames)} frames have no stress",
+    crystal = np.array([is_crystal(f) for f in frames])
+    if not crystal.all():
+        members = np.flatnonzero(~crystal)
+        found.append(Finding(Severity.NOTE, "whole set", f"not periodic in all directions, or without a cell: "
+                             f"{_names(dataset, members)}", "they take no part in the checks of crystals; those "
+                             "without a cell have no stress, and none of theirs is fitted"))
+    if stressless.all():
+        found.append(Finding(Severity.NOTE, "whole set", f"{len(frames)} of {len(frames)} frames have no stress",
                              "declare its key in `DatasetKeys` if the file holds it"))
+    elif (stressless & crystal).any():
+        members = np.flatnonzero(stressless & crystal)
+        found.append(Finding(Severity.NOTE, "whole set", f"no stress in {_names(dataset, members)}",
+                             "theirs is not fitted; compute it, or leave them out, if it should be"))
     return found
 
 
@@ -178,6 +194,13 @@ def _cannot_judge():
                    "compare the energy references of the groups by hand")
 
 
+def _untested_stress(frames, work):
+    """A note where there is a stress, and neither strained copies nor a model to test it."""
+    if np.isfinite(misfit(work)[0]) or not any(np.isfinite(f.stress_eV_per_A3).all() for f in frames):
+        return []
+    return [Finding(Severity.NOTE, "whole set", UNTESTED, UNTESTED_REMEDY)]
+
+
 _CONVERSIONS = (("energies per atom given as totals", lambda e, n: e * n),
                 ("energies in Hartree", lambda e, n: e * HARTREE_EV),
                 ("energies in Rydberg", lambda e, n: e * 0.5 * HARTREE_EV),
@@ -213,18 +236,20 @@ def _references(dataset, reference: Reference):
     return out
 
 
-def _force_unit(reference: Reference):
-    """The unit of forces against a model of energies and stress, where no displaced pairs of frames tell it."""
+def _force_unit(reference: Reference, *, doubtful_stress: bool):
+    """The unit of forces against a model of energies and stress, where no displaced pairs of frames tell it;
+    ``doubtful_stress``: nothing vouches for the stress either."""
     slope, correlation = reference.force_slope, reference.force_correlation
     if not abs(correlation) > 0.6:
         return []
     if correlation < 0:
-        return [Finding(Severity.ERROR, "whole set", "the forces have the wrong sign (gradients)",
-                        "turn their sign",
+        return [Finding(Severity.ERROR, "whole set", "the forces have the wrong sign (gradients)"
+                        + (", or the stress (virial) has" if doubtful_stress else ""), "turn their sign",
                         sureness=f"correlation {correlation:.2f} with a model of energies and stress")]
     if abs(np.log(slope)) < np.log(1.4):
         return []
     fitting = [name for name, factor in FORCE_UNITS if abs(np.log(slope * factor)) < np.log(1.35)]
     name = f"the forces are in {' or '.join(fitting)}, not in eV/Å" if fitting else "the forces have another unit"
+    name += ", or the stress has another" if doubtful_stress else ""
     return [Finding(Severity.ERROR, "whole set", name, "convert the file", sureness=f"they are {slope:.3g} of what a "
                     f"model of energies and stress gives, correlation {correlation:.2f}")]

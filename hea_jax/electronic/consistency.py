@@ -20,6 +20,8 @@ MOST_STRAIN, MOST_MOVE_A = 0.12, 0.25
 """Pairs further apart say little: the trapezoidal rule fails them."""
 RIGHT, WRONG, FEWEST_PAIRS = 0.15, 0.25, 6
 """Misfits below ``RIGHT`` confirm a scale, above ``WRONG`` refute it, given ``FEWEST_PAIRS``."""
+SHEAR = ([1, 0, 0], [2, 2, 1])
+"""Rows and columns of the components yz, xz, xy."""
 NOISE_EV, PULAY_EV_PER_A3 = 2e-4, 4e-3
 """What cannot be told from noise: an energy per atom, and the Pulay stress of an incomplete basis."""
 
@@ -27,7 +29,8 @@ NOISE_EV, PULAY_EV_PER_A3 = 2e-4, 4e-3
 @dataclasses.dataclass(frozen=True)
 class Work:
     """Per pair of neighbouring frames: ``pairs`` (links), energy difference ``energy``, work of ``stress`` and of
-    ``forces`` (pair,) in eV; ``volume`` (pair,) Å³ and ``atoms`` (pair,) scale hypotheses about virials and E/N."""
+    ``forces`` (pair,) in eV; ``volume`` (pair,) Å³ and ``atoms`` (pair,) scale hypotheses about virials and E/N;
+    ``shear`` (pair, 3, 3) the work of stress components yz, xz, xy (rows) on strains yz, xz, xy (columns) in eV."""
 
     pairs: Links
     energy: np.ndarray
@@ -35,12 +38,19 @@ class Work:
     forces: np.ndarray
     volume: np.ndarray
     atoms: np.ndarray
+    shear: np.ndarray
 
     def part(self, chosen) -> "Work":
         """The chosen pairs only."""
         take = lambda x: x[chosen]
         links = Links(*(take(getattr(self.pairs, f.name)) for f in dataclasses.fields(Links)))
-        return Work(links, *(take(x) for x in (self.energy, self.stress, self.forces, self.volume, self.atoms)))
+        return Work(links, *(take(getattr(self, f.name)) for f in dataclasses.fields(Work)[1:]))
+
+    def reordered(self, order: tuple[int, int, int]) -> "Work":
+        """The works if the true stresses yz, xz, xy are those that stand in the places ``order``."""
+        shear = self.shear[:, order, :]
+        change = np.trace(shear, axis1=1, axis2=2) - np.trace(self.shear, axis1=1, axis2=2)
+        return dataclasses.replace(self, stress=self.stress + change, shear=shear)
 
     @property
     def strained(self) -> np.ndarray:
@@ -61,7 +71,9 @@ def pair_work(frames, links: Links, *, neighbours: int = 3) -> Work:
     chosen = _nearest(links, len(frames), neighbours)
     links = Links(*(getattr(links, f.name)[chosen] for f in dataclasses.fields(Links)))
     rows = [_work(frames[i], frames[j]) for i, j in zip(links.first, links.second, strict=True)]
-    return Work(links, *np.array(rows, float).reshape(-1, 5).T)
+    table = np.array(rows, float).reshape(-1, 14)
+    energy, stress, forces, volume, atoms = table[:, :5].T
+    return Work(links, energy, stress, forces, volume, atoms, table[:, 5:].reshape(-1, 3, 3))
 
 
 def _nearest(links, number, neighbours):
@@ -82,11 +94,14 @@ def _work(one, two):
     step = step - step[:1]
     step = step - np.round(step)
     step = step - step.mean(axis=0)
-    by_stress = 0.5 * sum(v * np.sum(frame.stress_eV_per_A3 * (inverse @ (B - A)))
-                          for v, frame, inverse in zip(V, (one, two), (invA, invB), strict=True))
+    by_stress, shear = 0.0, np.zeros((3, 3))
+    for v, frame, inverse in zip(V, (one, two), (invA, invB), strict=True):
+        gradient = inverse @ (B - A)
+        by_stress += 0.5 * v * np.sum(frame.stress_eV_per_A3 * gradient)
+        shear += 0.5 * v * np.outer(frame.stress_eV_per_A3[SHEAR], (gradient + gradient.T)[SHEAR])
     by_forces = -0.5 * (np.sum(one.forces_eV_per_A * (step @ A)) + np.sum(two.forces_eV_per_A * (step @ B)))
     return (float(two.free_energy_eV - one.free_energy_eV), by_stress, by_forces, 0.5 * (V[0] + V[1]),
-            one.atoms.number)
+            one.atoms.number, *shear.ravel())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +175,53 @@ def misfit(work: Work, scale: Scale = AS_DECLARED) -> tuple[float, float]:
     return out[0], out[1]
 
 
+ORDERS: tuple[tuple[int, int, int], ...] = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+"""Places (of yz, xz, xy as read) where the true yz, xz, xy may stand; the first is as read."""
+_ORDER_NAMES = {(1, 2, 0): "the order xy yz xz of VASP read as yz xz xy", (2, 0, 1): "the order yz xz xy of ASE read "
+                "as that of VASP", (2, 1, 0): "the order xy xz yz of LAMMPS read as yz xz xy"}
+
+
+def order_name(order: tuple[int, int, int]) -> str:
+    """What a permutation of the shear stresses is called: which component stands where yz, xz, xy are read."""
+    true = ("yz", "xz", "xy")
+    name = f"{', '.join(true[order.index(place)] for place in range(3))} where yz, xz, xy are read"
+    return name + (f" ({_ORDER_NAMES[order]})" if order in _ORDER_NAMES else "")
+
+
+ORDER_REMEDY = "set `voigt_order` in `DatasetKeys` (`declared_keys`), or write the stress as 3×3"
+
+
+def _shear_misfits(work):
+    """(order,) misfit of dE and work over strained pairs where the order of the shear stresses matters, and their
+    number; as given and with the sign of the stress turned, the better."""
+    works = [work.reordered(order) for order in ORDERS]
+    noise = work.atoms * (NOISE_EV + PULAY_EV_PER_A3 * work.volume / work.atoms * work.pairs.strain)
+    matters = np.ptp([w.stress for w in works], axis=0) > np.maximum(3 * noise, 0.3 * np.abs(work.energy))
+    chosen = work.strained & matters
+    if chosen.sum() < FEWEST_PAIRS:
+        return None, int(chosen.sum())
+    size = work.atoms[chosen] * (3.0 * work.pairs.strain[chosen]) ** 2
+
+    def misfit_of(w, sign):
+        total = (sign * w.stress + w.forces)[chosen]
+        energy = w.energy[chosen]
+        return float(np.median(np.abs(energy - total) / size) / np.median((np.abs(energy) + np.abs(total)) / size))
+
+    return np.array([min(misfit_of(w, sign) for sign in (1, -1)) for w in works]), int(chosen.sum())
+
+
+def _order_finding(work, where):
+    """(finding or None, the order it gives to the shear stresses)."""
+    values, count = _shear_misfits(work)
+    if values is None or not values[0] > WRONG or not values.min() < RIGHT:
+        return None, ORDERS[0]
+    best = [order for order, value in zip(ORDERS, values, strict=True) if value < values.min() + 0.015]
+    return Finding(Severity.ERROR, where, "the shear components of the stress are permuted: "
+                   + "; or ".join(order_name(order) for order in best), ORDER_REMEDY,
+                   sureness=f"{count} sheared pairs of frames: dE and work disagree by {values[0]:.0%} as read, by "
+                            f"{values.min():.0%} so"), best[0]
+
+
 def _worst(work, scale):
     values = [value for value in misfit(work, scale) if np.isfinite(value)]
     return max(values) if values else np.nan
@@ -177,21 +239,26 @@ def _value(work, scale):
 
 
 def scale_findings(dataset, work: Work | None = None) -> list[Finding]:
-    """Findings about sign and unit of stress, forces and energies: of the whole set, else of single groups."""
+    """Findings about sign and unit of stress, forces and energies, and the order of shear stresses: of the whole set,
+    else of single groups."""
     if work is None:
         frames = host_frames(dataset)
         work = pair_work(frames, find_links(frames))
+    permuted, order = _order_finding(work, "whole set")
+    # What follows judges the stress as it ought to be read.
+    work, first = work.reordered(order), [] if permuted is None else [permuted]
     whole = _judge(work, "whole set")
     if whole is not None and whole.severity is Severity.ERROR:
-        return [whole]
+        return [*first, whole]
     groups = np.array(dataset.groups)
     found = []
     for group in dataset.group_sizes():
-        inside = (groups[work.pairs.first] == group) & (groups[work.pairs.second] == group)
-        finding = _judge(work.part(inside), f"group {group}")
-        if finding is not None:
-            found.append(dataclasses.replace(finding, frames=tuple(int(n) for n in np.flatnonzero(groups == group))))
-    return found or ([] if whole is None else [whole])
+        inside = work.part((groups[work.pairs.first] == group) & (groups[work.pairs.second] == group))
+        permuted, order = _order_finding(inside, f"group {group}") if not first else (None, ORDERS[0])
+        mine = tuple(int(n) for n in np.flatnonzero(groups == group))
+        found += [dataclasses.replace(f, frames=mine)
+                  for f in (permuted, _judge(inside.reordered(order), f"group {group}")) if f is not None]
+    return first + (found or ([] if whole is None else [whole]))
 
 
 def _judge(work, where):

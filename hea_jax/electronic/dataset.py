@@ -23,6 +23,12 @@ from hea_jax.records import Atoms, ReferenceData
 STRESS_UNITS = {"eV/A^3": 1.0, "GPa": GPA_TO_EV_PER_A3, "kbar": 0.1 * GPA_TO_EV_PER_A3}
 """Accepted units of a ``stress`` field and their factor to eV/Å³."""
 
+VOIGT_ORDERS = {"ase": (3, 4, 5), "vasp": (4, 5, 3)}
+"""Places of yz, xz, xy among six components: ``ase`` writes xx yy zz yz xz xy, ``vasp`` xx yy zz xy yz zx."""
+
+NO_VOLUME_A3 = 1e-8
+"""A cell this small is none."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetKeys:
@@ -31,6 +37,8 @@ class DatasetKeys:
     ``energy`` (eV, of the whole cell; use a free energy where forces go with it), ``forces`` (eV/Å); either ``stress``
     (3×3 or Voigt 6, in ``stress_unit``) or ``virial`` (eV, 3×3 or 6: ± stress × volume) or neither;
     ``tension_sign`` is +1 if stretched cells have a positive stress (or virial), −1 if compressed ones do.
+    ``voigt_order`` says in which order six components stand (``VOIGT_ORDERS``); 3×3 arrays need none.
+    ``stress_optional`` admits frames without the declared stress: theirs is unknown (NaN) and not fitted.
     ``group`` and ``name`` label a frame; without a name the frame's content names it.
     """
 
@@ -42,6 +50,8 @@ class DatasetKeys:
     tension_sign: int = 1
     group: str | None = None
     name: str | None = None
+    voigt_order: str = "ase"
+    stress_optional: bool = False
 
     def __post_init__(self):
         if self.stress is not None and self.virial is not None:
@@ -50,6 +60,11 @@ class DatasetKeys:
             raise ValueError(f"stress_unit must be one of {sorted(STRESS_UNITS)}, got {self.stress_unit!r}")
         if self.tension_sign not in (1, -1):
             raise ValueError(f"tension_sign must be 1 or -1, got {self.tension_sign}")
+        if self.voigt_order not in VOIGT_ORDERS:
+            raise ValueError(f"voigt_order must be one of {sorted(VOIGT_ORDERS)} (xx yy zz yz xz xy, or xx yy zz xy yz "
+                             f"zx), got {self.voigt_order!r}")
+        if self.stress_optional and self.stress is None and self.virial is None:
+            raise ValueError("stress_optional needs a key: declare `stress` or `virial`, or leave it out")
 
 
 GPAW_NBMOTAW = DatasetKeys(energy="free_energy_eV", forces="forces_eV_per_A", stress="stress_eV_per_A3",
@@ -111,7 +126,8 @@ def load_dataset(path: str | Path, keys: DatasetKeys, *, elements: tuple[str, ..
 
     ``.db`` and ``.json`` are read as ASE databases, all else as extended XYZ (``.gz`` too); a file that holds more than
     ``max_bytes`` bytes is refused. ``check`` also refuses stress or forces whose sign or unit is certainly another than
-    declared (``hea_jax.electronic.consistency``); ``check_dataset`` says more.
+    declared (``hea_jax.electronic.consistency``); ``check_dataset`` says more. A frame whose cell holds no volume (a
+    molecule) has no stress (NaN), whatever the file says.
 
     Raises ``FileNotFoundError``, or ``DatasetError`` listing missing keys, wrong shapes, values that are not finite,
     unknown elements and duplicate frames or names.
@@ -142,19 +158,23 @@ def load_dataset(path: str | Path, keys: DatasetKeys, *, elements: tuple[str, ..
 def write_dataset(dataset: Dataset, path: str | Path, keys: DatasetKeys) -> None:
     """Write extended XYZ (``.gz`` too) under the given keys, unit and sign, at full precision.
 
-    Reading it back under the same keys gives the same set; frames without stress are refused when ``keys`` declare one.
-    Raises ``DatasetError``.
+    Reading it back under the same keys gives the same set; crystals without stress are refused when ``keys`` declare
+    one, unless it is optional. Stresses are written as 3×3. Raises ``DatasetError``.
     """
     from hea_jax.electronic.families import host_frames
 
     path, text = Path(path), []
     for n, frame in enumerate(host_frames(dataset)):
         fields = {keys.energy: _digits(frame.free_energy_eV)}
-        if keys.stress or keys.virial:
-            if not np.isfinite(frame.stress_eV_per_A3).all():
-                raise DatasetError(f"frame {n} ({dataset.names[n]}) has no stress: declare none in `DatasetKeys`, or "
-                                   "leave the frame out")
-            volume = abs(float(np.linalg.det(frame.atoms.cell)))
+        volume = abs(float(np.linalg.det(frame.atoms.cell)))
+        if (keys.stress or keys.virial) and volume > NO_VOLUME_A3:
+            known = np.isfinite(frame.stress_eV_per_A3).all()
+            if not known and not keys.stress_optional:
+                raise DatasetError(f"frame {n} ({dataset.names[n]}) has no stress: declare none in `DatasetKeys`, set "
+                                   "`stress_optional: true`, or leave the frame out")
+        else:
+            known = False
+        if known:
             scale = 1.0 / STRESS_UNITS[keys.stress_unit] if keys.stress else volume
             fields[str(keys.stress or keys.virial)] = _digits(keys.tension_sign * scale * frame.stress_eV_per_A3)
         for key, label in ((keys.group, dataset.groups[n]), (keys.name, dataset.names[n])):
@@ -195,12 +215,12 @@ def _refuse_wrong_scales(dataset):
                                       "(pass check=False to load the set as it is)"]))
 
 
-def _number(image, key, shapes, problems):
+def _number(image, key, shapes, problems, *, remedy=""):
     """The declared field as a float array of one of ``shapes``; a problem is listed and None returned otherwise."""
     where = image.where
     if key not in image.fields:
         problems.append(f"{where}: field `{key}` is missing: the frame holds {sorted(image.fields)}; correct the key "
-                        "in `DatasetKeys` or leave the frame out")
+                        f"in `DatasetKeys`{remedy} or leave the frame out")
         return None
     raw = image.fields[key]
     try:
@@ -242,11 +262,11 @@ def _read_frame(image: RawFrame, keys, elements, problems):
     forces = _number(image, keys.forces, ((number, 3),), problems)
     stress = np.full((3, 3), np.nan)
     key = keys.stress or keys.virial
-    if key is not None:
-        stress = _number(image, key, ((3, 3), (6,), (9,)), problems)
+    if key is not None and volume > NO_VOLUME_A3 and not (keys.stress_optional and key not in image.fields):
+        stress = _number(image, key, ((3, 3), (6,), (9,)), problems, remedy=", set `stress_optional: true`")
         if stress is not None:
-            stress = _from_voigt(stress) if stress.shape == (6,) else stress.reshape(3, 3)
-            scale = STRESS_UNITS[keys.stress_unit] if keys.stress else 1.0 / max(volume, 1e-12)
+            stress = _from_voigt(stress, keys.voigt_order) if stress.shape == (6,) else stress.reshape(3, 3)
+            scale = STRESS_UNITS[keys.stress_unit] if keys.stress else 1.0 / volume
             stress = keys.tension_sign * scale * 0.5 * (stress + stress.T)
     content = hashlib.sha256("".join(image.symbols).encode() + np.round(cell, 6).tobytes()
                              + np.round(positions, 6).tobytes()).hexdigest()[:12]
@@ -256,8 +276,9 @@ def _read_frame(image: RawFrame, keys, elements, problems):
             "forces": forces, "stress": stress, "content": content, "group": group, "name": name}
 
 
-def _from_voigt(v):
-    return np.array([[v[0], v[5], v[4]], [v[5], v[1], v[3]], [v[4], v[3], v[2]]])
+def _from_voigt(v, order):
+    yz, xz, xy = (v[place] for place in VOIGT_ORDERS[order])
+    return np.array([[v[0], xy, xz], [xy, v[1], yz], [xz, yz, v[2]]])
 
 
 def _find_duplicates(labels, what, path, problems, *, allowed=False):

@@ -1,4 +1,5 @@
-"""A coarse linear model of a dataset, to compare what no pair of frames can: energies between groups, force units.
+"""A coarse linear model of a dataset, to compare what no pair of frames can: energies between groups, units of forces
+and of stress.
 
 Energies are sums of radial functions per pair of elements and of square roots of densities per element, whose
 coefficients enter linearly. The model is only as good as needed to tell 0.3 eV/atom and a factor of 1.5 from none.
@@ -114,7 +115,10 @@ def robust_solve(A, y, *, ridge=1e-3, rounds=15, limit=2.0):
 class Reference:
     """What the coarse model says of the sampled ``frames`` (indices): energies ``per_atom_eV`` as given and
     ``expected_eV`` by forces, stress and one offset per element; ``atoms`` their sizes; per group the median difference
-    (eV/atom) and its sampled frames; the slope and correlation of forces against a model of energies and stress."""
+    (eV/atom) and its sampled frames; the slope and correlation of forces against a model of energies and stress; V·σ
+    per atom (frame, 6; eV; xx yy zz yz xz xy) as given, ``virial``, and as models without any stress have it:
+    ``modelled_virial`` from energies and forces, ``blind_virial`` from energies alone; ``volumes`` (frame,) of the
+    cells in Å³."""
 
     frames: np.ndarray
     per_atom_eV: np.ndarray
@@ -123,6 +127,10 @@ class Reference:
     group_offsets: dict[str, tuple[float, np.ndarray]]
     force_slope: float
     force_correlation: float
+    virial: np.ndarray
+    modelled_virial: np.ndarray
+    blind_virial: np.ndarray
+    volumes: np.ndarray
 
 
 def fit_reference(dataset, frames) -> Reference | None:
@@ -155,7 +163,12 @@ def fit_reference(dataset, frames) -> Reference | None:
     by_group = {str(g): (float(np.median(off[groups == g])), chosen[groups == g]) for g in dict.fromkeys(groups)}
     blind = _solve(X, target, level, trusted, with_forces=False)
     slope, correlation = _line(np.concatenate(X.forces) @ blind, np.concatenate(target.forces))
-    return Reference(chosen, target.energy, target.energy - off, target.atoms, by_group, slope, correlation)
+    # A stress in another unit spoils what is trusted: these models take all energies.
+    modelled, energies_only = (
+        X.virial @ _solve(X, target, level, np.ones(len(chosen), bool), with_forces=forces, with_stress=False)
+        for forces in (True, False))
+    return Reference(chosen, target.energy, target.energy - off, target.atoms, by_group, slope, correlation,
+                     target.virial, modelled, energies_only, np.array([abs(np.linalg.det(f.atoms.cell)) for f in part]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,11 +189,11 @@ def _targets(frames, number):
     return _Targets(energy, stress * volume[:, None], [f.forces_eV_per_A.ravel() for f in frames], share, atoms)
 
 
-def _solve(X, target, level, kept, *, with_forces):
+def _solve(X, target, level, kept, *, with_forces, with_stress=True):
     """Coefficients of the features, from energies (of ``kept`` frames) up to offsets, stress, some forces."""
     size = X.energy.shape[1]
     virial = X.virial.reshape(-1, size)
-    known = np.flatnonzero(np.isfinite(target.virial.ravel()))
+    known = np.flatnonzero(np.isfinite(target.virial.ravel()) & with_stress)
     F, f = np.concatenate(X.forces), np.concatenate(target.forces)
     moving = np.flatnonzero(np.abs(f) > 1e-3) if with_forces else np.zeros(0, int)
     if len(moving):

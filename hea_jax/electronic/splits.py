@@ -171,7 +171,7 @@ def split_by_parent(dataset, fractions: Sequence[float] = (0.8, 0.1, 0.1), key=N
     empty = [name for k, name in enumerate(names) if shares[k] > 0 and not (part == k).any()]
     if empty:
         raise DatasetError(f"no unit is left for {' and '.join(empty)} among {len(sizes)}: ask for other fractions, or "
-                           "pass units=find_units(dataset, cut_families=True)")
+                           "part families (`split.cut_families: true`; units=find_units(dataset, cut_families=True))")
     return Split(*(np.flatnonzero(part == k) for k in range(4)))
 
 
@@ -208,11 +208,15 @@ def leave_pair_out(dataset, first: str, second: str) -> Split:
 
 
 def leave_group_out(dataset, *groups: str) -> Split:
-    """Test on the given groups, train on all others (no validation). Raises ``DatasetError`` for an unknown group."""
+    """Test on the given groups, train on all others (no validation). Raises ``DatasetError`` for an unknown group, or
+    where no group is left to train."""
     unknown = sorted(set(groups) - set(dataset.groups))
     if unknown or not groups:
         raise DatasetError(f"groups {unknown} are not in the dataset ({sorted(set(dataset.groups))}): name its own")
     out = np.array([g in groups for g in dataset.groups])
+    if out.all():
+        raise DatasetError(f"groups {sorted(set(groups))} are all that the dataset has, none is left for training: "
+                           "leave one out of them")
     return Split(np.flatnonzero(~out), np.zeros(0, int), np.flatnonzero(out))
 
 

@@ -189,6 +189,100 @@ def test_loading_refuses_a_certain_error(tmp_path, shipped):
     assert len(load_dataset(tmp_path / "set.extxyz", wrong, check=False)) == len(shipped)
 
 
+def groups_of(data, *groups):
+    """The frames of some groups."""
+    return data.select([n for n, group in enumerate(data.groups) if group in groups])
+
+
+def permuted(data, order=(2, 0, 1)):
+    """The set with shear stresses misread: where yz, xz, xy stand, the true ones of the given places (VASP's order)."""
+    out = []
+    for frame in data.frames:
+        S = np.asarray(frame.stress_eV_per_A3)
+        yz, xz, xy = S[[1, 0, 0], [2, 2, 1]][list(order)]
+        wrong = np.array([[S[0, 0], xy, xz], [xy, S[1, 1], yz], [xz, yz, S[2, 2]]])
+        out.append(dataclasses.replace(frame, stress_eV_per_A3=jnp.asarray(wrong)))
+    return dataclasses.replace(data, frames=tuple(out))
+
+
+@pytest.mark.parametrize(("change", "name"), [
+    ({"stress": -1}, "the stress (virial) has the wrong sign"), ({"stress": EV_PER_A3_TO_GPA}, "in GPa, not in eV/Å³"),
+    ({"stress": -1 / EV_PER_A3_TO_GPA}, "in eV/Å³, not in GPa, and has the wrong sign"),
+    ({"stress": 10}, "in kbar, not in GPa"), ({"stress": -1, "forces": -1}, "forces and stress (virial) both"),
+    ({"forces": -1}, "the forces have the wrong sign (gradients)"), ({"forces": BOHR}, "the forces are in eV/bohr")])
+def test_stress_without_strained_copies_is_judged_by_a_model(shipped, change, name):
+    alloys = groups_of(shipped, "alloy8")
+    assert check_dataset(alloys).findings == ()
+    assert name in only_error(check_dataset(changed(alloys, **change))).what
+
+
+def test_a_virial_of_the_wrong_sign_in_a_file_of_lone_structures(tmp_path, shipped):
+    """What was loaded before without a word: alloys, none a copy of another, with a virial and ``tension_sign`` left
+    as it was."""
+    keys = dataclasses.replace(GPAW_NBMOTAW, stress=None, virial="virial", tension_sign=-1)
+    write_dataset(groups_of(shipped, "alloy8"), tmp_path / "set.extxyz", keys)
+    right = load_dataset(tmp_path / "set.extxyz", keys)
+    wrong = load_dataset(tmp_path / "set.extxyz", dataclasses.replace(keys, tension_sign=1))
+    assert check_dataset(right).errors == ()
+    error = only_error(check_dataset(wrong))
+    assert error.what == "the stress (virial) has the wrong sign"
+    assert "DatasetKeys" in error.remedy
+    assert "23 frames: V·σ has correlation -0.9" in error.sureness
+
+
+def test_a_group_without_strained_copies_is_judged_beside_others(shipped):
+    error = only_error(check_dataset(changed(shipped, groups=("alloy8",), stress=-1)))
+    assert (error.where, error.what) == ("group alloy8", "the stress (virial) has the wrong sign")
+    assert {shipped.groups[n] for n in error.frames} == {"alloy8"}
+
+
+def test_a_stress_that_nothing_can_test_is_said_to_be_untested(shipped):
+    """One volume, symmetric cells: nothing to compare."""
+    for data in (groups_of(shipped, "ternary8"), groups_of(shipped, "vacancy15")):
+        for sign in (1, -1):
+            report = check_dataset(changed(data, stress=sign))
+            assert report.errors == report.warnings == ()
+            assert any("sign and unit of the stress were not tested" in f.what for f in report.findings)
+    bare = changed(groups_of(shipped, "ternary8"), stress=np.nan)
+    assert not any("not tested" in f.what for f in check_dataset(bare).findings)
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1), (2, 1, 0), (1, 2, 0)])
+def test_permuted_shear_stresses_are_named_by_strained_copies(mixed, order):
+    name = {(2, 0, 1): "of VASP", (2, 1, 0): "of LAMMPS", (1, 2, 0): "of ASE read as that of VASP"}[order]
+    for data in (mixed, mixed.select(range(24))):
+        (finding,) = scale_findings(permuted(data, order))
+        assert finding.severity is Severity.ERROR
+        assert "the shear components of the stress are permuted" in finding.what
+        assert name in finding.what
+        assert "voigt_order" in finding.remedy
+        assert "sheared pairs" in finding.sureness
+    assert {f.what.split(":")[0] for f in scale_findings(changed(permuted(mixed, order), stress=-1))} == {
+        "the shear components of the stress are permuted", "the stress (virial) has the wrong sign"}
+
+
+def test_permuted_shear_stresses_of_the_shipped_set(shipped):
+    """Its strained copies shear one plane only: two orders fit, both are named; alloys tell by the model."""
+    (finding,) = scale_findings(permuted(shipped))
+    assert "of VASP" in finding.what
+    assert "of LAMMPS" in finding.what
+    what = only_error(check_dataset(permuted(groups_of(shipped, "alloy8")))).what
+    assert "of VASP" in what
+    assert "of LAMMPS" not in what
+
+
+def test_frames_without_stress_or_cell_are_listed(shipped):
+    frames = list(shipped.frames)
+    frames[3] = dataclasses.replace(frames[3], stress_eV_per_A3=jnp.full((3, 3), jnp.nan))
+    atoms = dataclasses.replace(frames[5].atoms, cell=jnp.zeros((3, 3)), pbc=(False, False, False))
+    frames[5] = dataclasses.replace(frames[5], atoms=atoms, stress_eV_per_A3=jnp.full((3, 3), jnp.nan))
+    report = check_dataset(dataclasses.replace(shipped, frames=tuple(frames)))
+    assert report.errors == ()
+    notes = [f.what for f in report.findings if f.severity is Severity.NOTE]
+    assert f"no stress in 1 frame(s): 3 ({shipped.names[3]})" in notes
+    assert f"not periodic in all directions, or without a cell: 1 frame(s): 5 ({shipped.names[5]})" in notes
+
+
 def real(name):
     path = DFT / name
     if not path.exists():

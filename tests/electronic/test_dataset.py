@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 import yaml
 
-from hea_jax.electronic import GPAW_NBMOTAW, LI_2020, DatasetError, DatasetKeys, load_dataset, shipped_dataset
+from hea_jax.electronic import (
+    GPAW_NBMOTAW,
+    LI_2020,
+    DatasetError,
+    DatasetKeys,
+    check_dataset,
+    load_dataset,
+    shipped_dataset,
+    write_dataset,
+)
 
 LI = Path(__file__).parents[3] / "shared" / "data" / "dft" / "NbMoTaW_train.extxyz.gz"
 ROW = "W 0.0 0.0 0.0 0.1 0.2 0.3\nMo 1.6 1.6 1.6 -0.1 -0.2 -0.3\n"
@@ -105,6 +114,55 @@ def test_units_and_signs(tmp_path):
     np.testing.assert_allclose(voigt.stress_eV_per_A3 * 160.2176634, [[10, 3, 2], [3, 20, 1], [2, 1, 30]], rtol=1e-12)
     none = load_dataset(path, PLAIN).frames[0]
     assert bool(jnp.all(jnp.isnan(none.stress_eV_per_A3)))
+
+
+def test_the_order_of_six_components_is_declared(tmp_path):
+    path = write(tmp_path, frame(extra='six="1 2 3 4 5 6" nine="1 6 5 6 2 4 5 4 3"'))
+    one = lambda **keys: load_dataset(path, dataclasses.replace(PLAIN, **keys)).frames[0].stress_eV_per_A3
+    np.testing.assert_array_equal(one(stress="six"), [[1, 6, 5], [6, 2, 4], [5, 4, 3]])
+    np.testing.assert_array_equal(one(stress="six", voigt_order="vasp"), [[1, 4, 6], [4, 2, 5], [6, 5, 3]])
+    np.testing.assert_allclose(one(virial="six", voigt_order="vasp") * 3.2**3, [[1, 4, 6], [4, 2, 5], [6, 5, 3]])
+    np.testing.assert_array_equal(one(stress="nine", voigt_order="vasp"), one(stress="nine"))
+    with pytest.raises(ValueError, match=r"voigt_order must be one of .*xx yy zz xy yz zx"):
+        dataclasses.replace(PLAIN, voigt_order="lammps")
+
+
+def test_a_stress_may_be_optional(tmp_path):
+    path = write(tmp_path, frame(extra='s="1 0 0 0 1 0 0 0 1"'), frame(a=3.3))
+    keys = dataclasses.replace(PLAIN, stress="s")
+    with pytest.raises(DatasetError, match=r"frame 1: field `s` is missing.*set `stress_optional: true`"):
+        load_dataset(path, keys)
+    keys = dataclasses.replace(keys, stress_optional=True)
+    data = load_dataset(path, keys)
+    np.testing.assert_array_equal(data.frames[0].stress_eV_per_A3, np.eye(3))
+    assert bool(jnp.all(jnp.isnan(data.frames[1].stress_eV_per_A3)))
+    assert "no stress in 1 frame(s): 1 (" in str(check_dataset(data))
+    write_dataset(data, tmp_path / "again.extxyz", keys)
+    again = load_dataset(tmp_path / "again.extxyz", keys)
+    np.testing.assert_array_equal(np.array([f.stress_eV_per_A3 for f in again.frames]),
+                                  np.array([f.stress_eV_per_A3 for f in data.frames]))
+    with pytest.raises(DatasetError, match="stress_optional"):
+        write_dataset(data, tmp_path / "again.extxyz", dataclasses.replace(keys, stress_optional=False))
+    spoilt = write(tmp_path, frame(extra='s="nan 0 0 0 1 0 0 0 1"'))
+    with pytest.raises(DatasetError, match="not finite"):
+        load_dataset(spoilt, keys)
+    with pytest.raises(ValueError, match="stress_optional needs a key"):
+        dataclasses.replace(PLAIN, stress_optional=True)
+
+
+def test_a_molecule_without_a_cell_has_no_stress(tmp_path):
+    """Whatever the file says of it, and in whatever way it says that there is no cell."""
+    box = frame(extra='v="3 0 0 0 3 0 0 0 3"')
+    bare = box.replace('Lattice="3.2 0 0 0 3.2 0 0 0 3.2" ', "").replace('pbc="T T T"', 'pbc="F F F"')
+    silent = frame().replace("3.2 0 0 0 3.2 0 0 0 3.2", "0 0 0 0 0 0 0 0 0").replace('"T T T"', '"F F F"')
+    keys = dataclasses.replace(PLAIN, virial="v")
+    data = load_dataset(write(tmp_path, box, bare, silent), keys, allow_duplicates=True)
+    known = [bool(jnp.all(jnp.isfinite(f.stress_eV_per_A3))) for f in data.frames]
+    assert known == [True, False, False]
+    assert "without a cell: 2 frame(s): 1 (" in str(check_dataset(data))
+    write_dataset(data, tmp_path / "again.extxyz", keys)
+    again = load_dataset(tmp_path / "again.extxyz", keys, allow_duplicates=True)
+    assert [bool(jnp.all(jnp.isfinite(f.stress_eV_per_A3))) for f in again.frames] == known
 
 
 def test_every_problem_is_listed_at_once(tmp_path):

@@ -197,6 +197,7 @@ def test_leave_out(mixed):
     assert set(np.array(mixed.groups)[split.test]) == {"md", "heat"}
     for wrong in (lambda: leave_pair_out(mixed, "Mo", "Ta"), lambda: leave_pair_out(mixed, "W", "W"),
                   lambda: leave_group_out(mixed, "none"), lambda: leave_group_out(mixed),
+                  lambda: leave_group_out(mixed, *mixed.groups),
                   lambda: split_by_parent(mixed, (0.5, 0.5)), lambda: split_by_parent(mixed, (0.0, 0.5, 0.5)),
                   lambda: split_by_parent(mixed.select(range(12)), (0.8, 0.1, 0.1))):
         with pytest.raises(DatasetError):

@@ -54,12 +54,35 @@ class DataKeys(Section):
 
     energy: Text = Field(description="key of the energy of the whole cell, in eV (a free energy if there is one)")
     forces: Text = Field(description="key of the forces, in eV/Å")
-    stress: Text | None = Field(default=None, description="key of the stress (3x3 or Voigt 6), in `stress_unit`")
+    stress: Text | None = Field(
+        default=None, description="key of the stress (3x3, or six components in `voigt_order`), in `stress_unit`"
+    )
     virial: Text | None = Field(default=None, description="key of the virial, in eV; instead of `stress`")
     stress_unit: Literal["eV/A^3", "GPa", "kbar"] = Field(default="eV/A^3", description="unit of `stress`")
     tension_sign: Literal[1, -1] = Field(default=1, description="1 if stretched cells have a positive stress, else -1")
+    voigt_order: Literal["ase", "vasp"] = Field(
+        default="ase", description="order of six components: ase xx yy zz yz xz xy, vasp xx yy zz xy yz zx"
+    )
+    stress_optional: bool = Field(
+        default=False, description="whether frames may lack the stress or virial: theirs is not fitted"
+    )
     group: Text | None = Field(default=None, description="key of the group of a structure")
     name: Text | None = Field(default=None, description="key of the unique name of a structure")
+
+    @field_validator("virial")
+    @classmethod
+    def _one_stress(cls, value: str | None, info) -> str | None:
+        if value is not None and info.data.get("stress") is not None:
+            raise refused("both `stress` and `virial` are declared", "keep the one that the file holds")
+        return value
+
+    @field_validator("stress_optional")
+    @classmethod
+    def _of_a_stress(cls, value: bool, info) -> bool:
+        if value and {"stress", "virial"} <= set(info.data) and not (info.data["stress"] or info.data["virial"]):
+            raise refused("no stress is declared that could be optional", "declare `stress` or `virial`, or leave "
+                          "`stress_optional` out")
+        return value
 
 
 class Data(Section):

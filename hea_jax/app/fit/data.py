@@ -155,7 +155,8 @@ def findings(data: FitData) -> DatasetReport:
 
 
 def split_of(data: FitData, section: SplitSection, seed: int) -> Split:
-    """The split of the configured policy; raises ``DatasetError`` where it cannot be made."""
+    """The split of the configured policy; raises ``DatasetError`` where it cannot be made, leaves a source without
+    training frames, or leaves a part empty that was asked for."""
     groups = np.array(data.dataset.groups)
     unknown = sorted(set(section.always_train) - set(groups.tolist()))
     if unknown:
@@ -163,7 +164,33 @@ def split_of(data: FitData, section: SplitSection, seed: int) -> Split:
     split = _policy(data, section, seed)
     always = np.isin(groups, section.always_train)
     kept = [part[~always[part]] for part in (split.validation, split.test, split.dropped)]
-    return Split(np.union1d(split.train, np.flatnonzero(always)), *kept)
+    split = Split(np.union1d(split.train, np.flatnonzero(always)), *kept)
+    _usable(data, section, split)
+    return split
+
+
+def _usable(data: FitData, section: SplitSection, split: Split) -> None:
+    """Raises ``DatasetError`` for a split that no fit can use, or that holds out nothing where it was asked to."""
+    sizes = f"{len(split.train)} train, {len(split.validation)} validate, {len(split.test)} test"
+    field = {"leave_group_out": "split.groups", "leave_pair_out": "split.pair", "names": "split.test_names and "
+             "split.validation_names"}.get(section.policy, "split.fractions")
+    if not len(split.train):
+        raise DatasetError(f"split: no frame is left for training ({sizes}): correct {field}, so that some frames "
+                           "train")
+    trained = np.bincount(data.source[split.train], minlength=len(data.sources))
+    idle = [f"data[{n}] ({name})" for n, name in enumerate(data.sources) if trained[n] == 0]
+    if idle:
+        raise DatasetError(f"split: no frame of {', '.join(idle)} trains ({sizes}), so that its energy reference "
+                           f"cannot be fitted: correct {field}, add groups of it to split.always_train, or leave the "
+                           "source out")
+    left_out = section.policy in ("leave_group_out", "leave_pair_out")
+    asked = {"validation": section.fractions[1] > 0, "test": left_out or section.fractions[2] > 0}
+    if section.policy == "names":
+        asked = {"validation": bool(section.validation_names), "test": bool(section.test_names)}
+    empty = [part for part, wanted in asked.items() if wanted and not len(split.parts[part])]
+    if empty:
+        raise DatasetError(f"split: no frame is left for {' and '.join(empty)} ({sizes}), though {field} asks for some:"
+                           " take groups off split.always_train, or ask for none")
 
 
 def _policy(data: FitData, section: SplitSection, seed: int) -> Split:
@@ -177,9 +204,16 @@ def _policy(data: FitData, section: SplitSection, seed: int) -> Split:
     if section.policy == "leave_pair_out":
         return _with_validation(data, leave_pair_out(dataset, *section.pair), section, seed)  # pyright: ignore
     if section.policy == "leave_group_out":
+        if set(dataset.groups) <= set(section.groups):
+            raise DatasetError("split.groups names every group of the data, none is left for training: take one off")
         return _with_validation(data, leave_group_out(dataset, *section.groups), section, seed)
     place = {name: n for n, name in enumerate(dataset.names)}
-    unknown = [n for n in (*section.validation_names, *section.test_names) if n not in place]
+    called = [*section.validation_names, *section.test_names]
+    twice = sorted({name for name in called if called.count(name) > 1})
+    if twice:
+        raise DatasetError(f"split.validation_names and split.test_names name {', '.join(twice[:5])} more than once: "
+                           "name each frame once, in one of them")
+    unknown = [n for n in called if n not in place]
     if unknown:
         raise DatasetError(f"no frame is called {', '.join(unknown[:5])}: names are those in the data, e.g. "
                            f"{dataset.names[0]}")
@@ -190,7 +224,7 @@ def _policy(data: FitData, section: SplitSection, seed: int) -> Split:
 def _with_validation(data: FitData, split: Split, section: SplitSection, seed: int) -> Split:
     """A share of the training units becomes validation."""
     share = section.fractions[1] / (section.fractions[0] + section.fractions[1])
-    if share == 0:
+    if share == 0 or not len(split.train):
         return split
     rest = data.dataset.select(split.train)
     units = find_units(rest, block=section.block, cut_families=section.cut_families)
@@ -202,7 +236,7 @@ def _with_validation(data: FitData, split: Split, section: SplitSection, seed: i
 def fit_weights(data: FitData, section: Weights, sources: Sequence[Source], train: np.ndarray) -> FitWeights:
     """Residual scales with one factor triple per group: given factors × weight of the source × balance.
 
-    Raises ``DatasetError`` for factors of groups that are not there.
+    Raises ``DatasetError`` for factors of groups that are not there, and for factors that leave no residual.
     """
     groups = np.array(data.dataset.groups)
     unknown = sorted(set(section.groups) - set(groups.tolist()))
@@ -219,6 +253,10 @@ def fit_weights(data: FitData, section: Weights, sources: Sequence[Source], trai
         triple = (1.0, 1.0, 1.0) if given is None else (given.energy, given.force, given.stress)
         factor = origin * raw[group] / mean
         table.append((group, (triple[0] * factor, triple[1] * factor, triple[2] * factor)))
+    weighed = [any(triple) for name, triple in table if name in set(groups[train])]
+    if not any(weighed):
+        raise DatasetError("weights.groups gives energy, force and stress of every training group the factor 0, so "
+                           "that nothing is fitted: give at least one a factor above 0")
     return FitWeights(section.energy_scale_eV, section.force_scale_eV_per_A, section.stress_scale_eV, tuple(table))
 
 

@@ -51,7 +51,8 @@ class PackedFrames(eqx.Module):
     """Features, targets and weights of a set of frames for one radial basis (see module text).
 
     P pairs of species × K pair functions, B species × M density monomials; ``partner`` (atom, m) lists the distinct
-    atoms of the same frame. Stresses are Mandel 6-vectors (eV/Å³).
+    atoms of the same frame. Stresses are Mandel 6-vectors (eV/Å³); a frame whose cell holds no volume has none: its
+    stress rows are zero and its ``volume`` is 1.
     """
 
     pair_energy: Float[Array, "frame PK"]
@@ -105,7 +106,7 @@ def pack(frames: tuple[ReferenceData, ...], groups: tuple[str, ...], potential: 
         factor = weights.factors(groups[n])
         part["energy_weight"] = np.array([factor[0] / weights.energy_eV])
         part["force_weight"] = np.full(frames[n].atoms.number, factor[1] / weights.force_eV_per_A)
-        known = np.isfinite(part["stress_target"]).all()
+        known = np.isfinite(part["stress_target"]).all() and _has_volume(frames[n].atoms)
         per_atom = part["volume"][0] / frames[n].atoms.number
         part["stress_weight"] = np.array([factor[2] * per_atom / weights.stress_eV if known else 0.0])
         part["stress_target"] = np.where(known, part["stress_target"], 0.0)
@@ -146,13 +147,19 @@ def _functions(potential, r):
     return jax.jvp(all_of, (r,), (jnp.ones_like(r),))
 
 
+def _has_volume(atoms):
+    """Whether the cell holds a volume; a molecule without a cell has no stress."""
+    return float(atoms.volume) > 1e-8
+
+
 def _frame_features(frame, potential, edges, basis):
     atoms, n = frame.atoms, frame.atoms.number
     i, j, D, r = edges
     pair, d_pair, density, d_density, core, d_core = basis
     species, B = np.asarray(atoms.species), len(potential.elements)
-    unit, volume = D / r[:, None], float(atoms.volume)
-    dyad = (D[:, ROWS] * unit[:, COLUMNS]) * WEIGHTS
+    solid = _has_volume(atoms)
+    unit, volume = D / r[:, None], float(atoms.volume) if solid else 1.0
+    dyad = (D[:, ROWS] * unit[:, COLUMNS]) * WEIGHTS * float(solid)
     P, K, M = potential.pair.shape[0], pair.shape[1], density.shape[1]
     kind = pair_of_species(B)[species[i], species[j]]
 
