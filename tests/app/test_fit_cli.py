@@ -18,8 +18,11 @@ import pytest
 from hea_jax.app import cli
 from hea_jax.app.config.problems import ConfigError
 from hea_jax.app.fit.data import fit_weights, load_data, split_of
+from hea_jax.app.fit.inputs import inputs_of
 from hea_jax.app.fit.lammps_input import run_input
 from hea_jax.app.fit.load import load_fit
+from hea_jax.app.fit.models import Target
+from hea_jax.app.fit.targets import built
 from hea_jax.app.runs import load_tree, without_timings
 from hea_jax.atomistic.fitting.uncertainty import member
 from hea_jax.atomistic.lammps import lammps_available
@@ -31,7 +34,7 @@ from hea_jax.records import AbstractPotential
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = CONFIGS / "fit_small.yaml"
-QUICK = ("targets=[]", "sanity.run=false", "uncertainty.run=false", "checks.run=false")
+QUICK = ("optimiser.patience=3", "targets=[]", "sanity.run=false", "uncertainty.run=false", "checks.run=false")
 
 
 def fit(folder, *overrides, config=SMALL):
@@ -175,7 +178,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_result(finished, tmp_path):
 def test_everything_on(tmp_path):
     """Targets, sanity, uncertainty and Huber's loss; the target moves the fit to it."""
     folder = tmp_path / "all"
-    assert fit(folder, "optimiser.huber=2.0", "sanity.phonon_alloy=[1, 1, 1]") == 0
+    assert fit(folder, "optimiser.patience=0", "optimiser.huber=2.0", "sanity.phonon_alloy=[1, 1, 1]") == 0
     found = summary(folder)
     numbers, verdicts = found["numbers"], {v["name"]: v for v in found["verdicts"]}
     off = [abs(numbers[name]["value"] - 3.186) for name in ("fit.target_0_before", "targets.target_0")]
@@ -196,13 +199,19 @@ def test_linear_potential_end_to_end_chooses_its_prior_and_resumes(tmp_path):
              "learnable_eam=null", "body_ordered={pair_radial: 4, three_radial: 2, three_l: 2, four_radial: 0}",
              "body_ordered.prior.scales_eV_per_A=[0.03, 0.3]", "sanity.run=false",
              "targets=[{kind: energy_difference, composition: {Mo: 0.5, W: 0.5}, lattice: B2, value: -80, "
-             "tolerance: 0.01}]")
+             "tolerance: 0.01}, {kind: C44, composition: {W: 1}, value: 143, tolerance: 0.2}, "
+             "{kind: lattice_constant, composition: {W: 1}, value: 3.2, tolerance: 0.0001}]")
     folder = tmp_path / "linear"
     assert killed_after(folder, "checkpoints/fit-*/train_*.h5", *model) == -signal.SIGKILL
     assert fit(folder, *model) == 0
     numbers = summary(folder)["numbers"]
     assert numbers["fit.prior_scale"]["value"] in (0.03, 0.3)
     assert numbers["targets.target_0"]["value"] == pytest.approx(-80, abs=0.5)
+    assert {v["name"]: v["passed"] for v in summary(folder)["verdicts"]}["PACE agrees"]
+    # What relaxes is not linear in the coefficients: linearised again until it holds.
+    for n, value, tolerance in ((1, 143, 0.2), (2, 3.2, 1e-4)):
+        assert abs(numbers[f"fit.target_{n}_before"]["value"] - value) > 10 * tolerance
+        assert numbers[f"targets.target_{n}"]["value"] == pytest.approx(value, abs=tolerance)
     assert numbers["errors.train_energy_mae"]["value"] < 20
     other = tmp_path / "undisturbed"
     assert fit(other, *model) == 0
@@ -233,6 +242,7 @@ def test_wrong_configurations_name_place_and_remedy(overrides, message):
     ("weights.groups={surface: {energy: 2}}", "names surface, which no source has"),
     ("split={policy: names, test_names: [nobody]}", "no frame is called nobody"),
     ("elements=[Mo, W, Fe]", "no frame holds Fe"),
+    ("offsets.table_eV={Mo: -1, W: -2, Fe: -3}", "offsets.table_eV gives Fe, of which there are no data"),
     ("targets=[{kind: stacking_fault, plane: '123', composition: {W: 1}, value: 1, tolerance: 1}]",
      "no plane bcc '123'"),
 ])  # fmt: skip
@@ -306,3 +316,116 @@ def test_fields_are_listed(capsys):
     printed = capsys.readouterr().out
     for text in ("optimiser.patience", "targets, each entry", "uncertainty.coverage"):
         assert text in printed
+
+
+class Quiet:
+    """A stage's context that keeps nothing."""
+
+    resolve = staticmethod(lambda path: CONFIGS / path)
+    restore = checkpoint = progress = staticmethod(lambda *words: None)
+
+
+TABLE = "offsets.table_eV={Mo: -3.0, W: -5.0}"
+PAIRS = ("learnable_eam=null", "body_ordered={pair_radial: 3, three_radial: 0, four_radial: 0}", "weights={}")
+
+
+def test_given_offsets_are_held_in_the_linear_fit():
+    from hea_jax.app.fit.stage_linear import run_linear
+
+    data = "data=[{source: gpaw_nbmotaw, groups: [b2, vacancy15]}]"
+    config = load_fit(SMALL, (*QUICK, *PAIRS, data, TABLE))
+    assert run_linear(config, {}, Quiet()).record.offsets_eV == pytest.approx(np.zeros((1, 2)), abs=1e-4)
+    free = run_linear(load_fit(SMALL, (*QUICK, *PAIRS, data)), {}, Quiet()).record.offsets_eV
+    assert np.abs(free).min() > 0.1
+
+
+def test_given_offsets_are_held_over_blocks():
+    from hea_jax.app.fit.stage_eam_blocks import run_blocks
+
+    config = load_fit(SMALL, (*QUICK, "data=[{source: gpaw_nbmotaw, groups: [b2, eos_bcc]}]", "weights={}", TABLE,
+                              "optimiser={gauss_newton_steps: 2}"))
+    assert run_blocks(config, {}, Quiet()).record.offsets_eV == pytest.approx(np.zeros((1, 2)), abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def cut_short():
+    """(configuration, result) of an EAM fit that runs out of steps everywhere, with Huber's loss and a target."""
+    from hea_jax.app.fit import eam_ending
+    from hea_jax.app.fit.stage_eam import run_eam
+
+    target = ("targets=[{kind: energy_difference, composition: {Mo: 0.5, W: 0.5}, lattice: B2, value: -300, "
+              "tolerance: 0.001}]")
+    config = load_fit(SMALL, (target, "optimiser={adam_steps: 2, lbfgs_steps: 0, newton_steps: 0, huber: 0.5, "
+                              "target_steps: 1}", "data=[{source: gpaw_nbmotaw, groups: [b2, eos_bcc]}]", "weights={}"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eam_ending, "ROUNDS", 1)
+        return config, run_eam(config, {}, Quiet())
+
+
+def test_every_step_of_an_eam_fit_that_ran_out_is_named(cut_short):
+    verdict = cut_short[1].verdicts[0]
+    assert not verdict.passed
+    for text in ("raise the number of steps", "Huber's loss still changes", "`optimiser.target_steps`"):
+        assert text in verdict.text
+
+
+def test_losses_and_gradient_of_an_eam_fit_are_those_of_what_is_handed_out(cut_short):
+    """Recomputed at the exported parameters; the history ends before Huber's loss and the target."""
+    from hea_jax.app.fit.eam_problem import eam_problem
+    from hea_jax.atomistic.fitting.packing import data_residuals
+    from hea_jax.atomistic.fitting.reduced import ScaledObjective
+
+    config, result = cut_short
+    problem = eam_problem(config, inputs_of(config, Quiet.resolve))
+    for name, packed in (("training_loss", problem.packed), ("validation_loss", problem.validation)):
+        assert packed is not None
+        r = data_residuals(ScaledObjective(packed, problem.prior).parameters(result.record.extra["z"]), packed)
+        assert result.numbers[name].value == pytest.approx(float(np.mean(np.square(r))), rel=1e-9)
+    last = result.record.history[-1]
+    assert result.numbers["training_loss"].value != pytest.approx(last[2], rel=1e-3)
+
+
+def test_uncertainty_of_an_eam_knows_its_targets(cut_short):
+    from hea_jax.app.fit.stage_uncertainty import _of_eam
+
+    config, result = cut_short
+    posterior, _, _ = _of_eam(config, inputs_of(config, Quiet.resolve), result.record)
+    assert (np.asarray(posterior.at(1.0).spread(result.record.extra["target_rows"])) <= 1.0).all()
+
+
+@pytest.mark.parametrize("override", ["optimiser.huber=1.0", "targets=[{kind: C11, composition: {W: 1}, value: 500, "
+                                      "tolerance: 5}]"])  # fmt: skip
+def test_early_stopping_is_refused_where_later_steps_undo_it(tmp_path, capsys, override):
+    assert fit(tmp_path / "run", *QUICK, override) == 2
+    assert "set optimiser.patience to 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"kind": "lattice_constant", "lattice": "hcp"}, "cubic crystal, which hcp is not"),
+    ({"kind": "C44", "lattice": "hcp"}, "cubic crystal, which hcp is not"),
+    ({"kind": "lattice_constant", "value": -3.2}, "`value` -3.2 Å is no lattice constant"),
+    ({"kind": "vacancy", "lattice": "sc", "repeats": (1, 1, 1)}, "give 2 or more along every axis"),
+])  # fmt: skip
+def test_targets_that_their_structure_does_not_have_are_refused(fields, message):
+    target = Target(**{"value": 3.0, "tolerance": 0.1, "composition": {"W": 1.0}} | fields)
+    with pytest.raises(DatasetError, match=re.escape(message)):
+        built(target, ("Mo", "W"), 4.5, None, {"W": 3.2})
+
+
+def test_a_linear_fit_refuses_data_in_which_no_function_gives_a_force(tmp_path, capsys):
+    assert fit(tmp_path / "run", *QUICK, "learnable_eam=null", "body_ordered={}") == 2
+    assert "perfect lattices, on whose atoms no function gives a force" in capsys.readouterr().err
+
+
+def test_only_a_matrix_that_is_not_definite_is_blamed_on_the_prior():
+    from hea_jax.app.fit.stage_linear import _blank, _solved, model_of, prior_at
+
+    config = load_fit(SMALL, (*QUICK, *PAIRS))
+    template = model_of(config.body_ordered).template(("Mo", "W"))
+    blank = _blank(template, [], 0, species=np.arange(2))
+    with pytest.raises(ValueError, match=r"displaced structures to the data$"):
+        _solved([blank], template, prior_at(config, 0.1))
+    bad = type(blank)(**{**vars(blank), "gram": -1e9 * np.eye(len(blank.gram)), "force_square": np.ones_like(
+        blank.force_square), "force_rows": 1})  # fmt: skip
+    with pytest.raises(ValueError, match=r"lower `body_ordered.prior.scales_eV_per_A`"):
+        _solved([bad], template, prior_at(config, 0.1))

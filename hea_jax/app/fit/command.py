@@ -7,12 +7,14 @@ from typing import Any
 
 from hea_jax.app.config.problems import ConfigError
 from hea_jax.app.fit.chain import HANDED_OUT, stages
+from hea_jax.app.fit.eam_ending import check_ending
 from hea_jax.app.fit.inputs import Inputs, inputs_of
 from hea_jax.app.fit.load import load_fit
 from hea_jax.app.fit.models import FitConfig
+from hea_jax.app.fit.offsets import check_offsets
 from hea_jax.app.fit.stage_data import part_table
 from hea_jax.app.fit.stage_eam_blocks import check_blocks
-from hea_jax.app.fit.stage_linear import check_model, model_of
+from hea_jax.app.fit.stage_linear import check_forces, check_model, model_of
 from hea_jax.app.fit.targets import built
 from hea_jax.app.runs import plan
 from hea_jax.app.runs.atomic import write_atomic
@@ -46,6 +48,7 @@ def run(config_file: Path, overrides: tuple[str, ...], out: Path | None, *, dry_
 
 def _check(config: FitConfig, given: Inputs) -> None:
     """What can be said before anything is computed; raises ``DatasetError``."""
+    check_offsets(config, given.data.elements)
     cutoff = 5.0
     if config.body_ordered is not None:
         check_model(config)
@@ -53,6 +56,7 @@ def _check(config: FitConfig, given: Inputs) -> None:
             cutoff = model_of(config.body_ordered).template(given.data.elements).cutoff
         except ValueError as error:
             raise DatasetError(f"body_ordered: {error}") from None
+        check_forces(given, cutoff)
     elif config.learnable_eam is not None:
         if config.optimiser.gauss_newton_steps:
             check_blocks(config)
@@ -64,6 +68,8 @@ def _check(config: FitConfig, given: Inputs) -> None:
     foreign = sorted(set(config.sanity.composition or ()) - set(given.data.elements))
     if foreign:
         raise DatasetError(f"sanity.composition names {', '.join(foreign)}, of which there are no data: leave it out")
+    if config.learnable_eam is not None:
+        check_ending(config)
 
 
 def parameters(config: FitConfig, elements: tuple[str, ...]) -> int:

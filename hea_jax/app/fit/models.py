@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from hea_jax.app.config.fields import Composition, Elements, Fraction, Increasing, Name, Repeats, Section, Text, refused
 from hea_jax.app.config.models import DataKeys, existing_source
+from hea_jax.atomistic.potentials.body_ordered.radial import WIDTH_A
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -104,7 +105,7 @@ class Offsets(Section):
     """Energies of lone atoms, which a potential does not hold."""
 
     table_eV: dict[str, float] | None = Field(
-        default=None, description="energy of an isolated atom of each element; left out, offsets are fitted"
+        default=None, description="energy of an isolated atom of each element, held; left out, offsets are fitted"
     )
 
 
@@ -146,7 +147,9 @@ class BodyOrderedModel(Section):
     """A linear potential of two-, three- and four-body functions, solved for in closed form."""
 
     cutoff_A: Annotated[float, Field(gt=2, lt=15)] = Field(default=5.0, description="cut-off radius")
-    inner_A: Annotated[float, Field(gt=0.5, lt=4)] = Field(default=2.0, description="where radial functions saturate")
+    inner_A: Annotated[float, Field(gt=0.5, lt=4)] = Field(
+        default=1.6, description="where radial functions begin, complete 0.5 Å further; closer pairs feel the core only"
+    )
     pair_radial: Annotated[int, Field(ge=1, le=24)] = Field(default=8, description="radial functions of pairs")
     three_radial: Annotated[int, Field(ge=0, le=16)] = Field(default=5, description="radial functions of three bodies")
     three_l: Annotated[int, Field(ge=0, le=8)] = Field(default=4, description="highest l of three bodies")
@@ -155,9 +158,32 @@ class BodyOrderedModel(Section):
     four_l: Annotated[int, Field(ge=0, le=6)] = Field(default=2, description="highest l of four bodies")
     four_channels: PositiveInt = Field(default=2, description="chemical channels of four bodies")
     core: bool = Field(default=True, description="whether a ZBL core is added and taken off the data first")
-    core_inner_A: PositiveFloat = Field(default=0.8, description="distance below which the core is complete")
-    core_outer_A: PositiveFloat = Field(default=1.8, description="distance beyond which the core is gone")
+    core_inner_A: PositiveFloat = Field(default=1.4, description="distance below which the core is complete")
+    core_outer_A: PositiveFloat = Field(default=2.4, description="distance beyond which the core is gone")
     prior: LinearPrior = Field(default=LinearPrior(), description="what is believed before any data")
+
+    @field_validator("inner_A")
+    @classmethod
+    def _below_the_cutoff(cls, value: float, info) -> float:
+        cutoff = info.data.get("cutoff_A")
+        if cutoff is not None and value + WIDTH_A >= cutoff:
+            raise refused(f"radial functions are complete {WIDTH_A} Å beyond `inner_A`, at {value + WIDTH_A:g} Å: not "
+                          f"below `cutoff_A` {cutoff:g}", "lower `inner_A`, or raise `cutoff_A`")
+        return value
+
+    @field_validator("core_outer_A")
+    @classmethod
+    def _meets_the_functions(cls, value: float, info) -> float:
+        begins, inner = info.data.get("core_inner_A"), info.data.get("inner_A")
+        if not info.data.get("core"):
+            return value
+        if begins is not None and value <= begins:
+            raise refused(f"the core would end at {value:g} Å, before it falls off from `core_inner_A` {begins:g} Å on",
+                          "raise `core_outer_A`, or lower `core_inner_A`")
+        if inner is not None and value < inner + WIDTH_A:
+            raise refused(f"the core would end at {value:g} Å, but radial functions are complete from "
+                          f"{inner + WIDTH_A:g} Å on: atoms between feel too little", "raise `core_outer_A` to there")
+        return value
 
 
 class Optimiser(Section):
@@ -178,7 +204,8 @@ class Optimiser(Section):
     )
     gradient_rtol: PositiveFloat = Field(default=1e-9, description="gradient norm, relative to its start, to stop at")
     patience: NonNegativeInt = Field(
-        default=0, description="visits without a lower validation loss after which a phase ends; 0: never"
+        default=0, description="visits without a lower validation loss after which a phase ends; 0: never; not with "
+        "`huber` or `targets`, which go on to the lowest training loss"
     )
     checkpoint_every: PositiveInt = Field(default=25, description="steps between checkpoints, and validations")
     target_steps: PositiveInt = Field(default=8, description="Gauss-Newton steps with physical targets")
@@ -193,6 +220,9 @@ class Target(Section):
     )  # fmt: skip
     value: float = Field(description="the target, in the unit of its kind")
     tolerance: PositiveFloat = Field(description="difference that counts as one residual, in the same unit")
+    weight: PositiveFloat = Field(
+        default=1.0, description="factor of its residual: one row among those of thousands of frames is hardly heard"
+    )
     composition: Composition = Field(description="atomic fractions, e.g. `{W: 1}`")
     lattice: Literal["bcc", "fcc", "hcp", "sc", "B2", "diamond"] = Field(default="bcc", description="crystal structure")
     lattice_guess_A: PositiveFloat | None = Field(
@@ -202,6 +232,11 @@ class Target(Section):
     plane: Text = Field(default="110", description="plane of a stacking fault")
     u: Fraction = Field(default=0.5, description="displacement of a stacking fault, in slip vectors")
     source: Text = Field(default="given in the configuration", description="where the value comes from")
+
+    @property
+    def scale(self) -> float:
+        """Difference that weighs as much as one residual of the data, in the unit of the value."""
+        return self.tolerance / self.weight
 
     @property
     def unit(self) -> str:

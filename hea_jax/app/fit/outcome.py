@@ -1,6 +1,5 @@
 """What every kind of fit hands on: the potential, its offsets, and how it was reached."""
 
-import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -17,16 +16,3 @@ class Outcome(eqx.Module):
     offsets_eV: np.ndarray
     history: np.ndarray
     extra: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class TargetRow:
-    """One target in a table."""
-
-    label: str
-    unit: str
-    target: float
-    tolerance: float
-    reached: float
-    treated: str
-    source: str

@@ -3,12 +3,14 @@
 import jax.numpy as jnp
 import numpy as np
 
+from hea_jax.app.fit.eam_problem import prior_about, start_of
 from hea_jax.app.fit.figures import learning_curves
 from hea_jax.app.fit.inputs import inputs_of
+from hea_jax.app.fit.offsets import offset_start
 from hea_jax.app.fit.outcome import Outcome
 from hea_jax.app.report import ReportFigure, ReportSection
 from hea_jax.app.runs import Number, StageResult, Verdict
-from hea_jax.atomistic.fitting import BlockSettings, Ridge, fit_blocks, initial_parameters, make_prior, pack_blocks
+from hea_jax.atomistic.fitting import BlockSettings, fit_blocks, pack_blocks
 from hea_jax.atomistic.fitting.gauss_newton import BlockState, initial_blocks, mean_square
 from hea_jax.atomistic.fitting.reduced import ScaledObjective
 from hea_jax.core.results import failure_message
@@ -34,22 +36,16 @@ def run_blocks(config, inputs, context):
     """The fit; after a kill it goes on from the last step and ends at the same parameters."""
     context.progress("packing frames")
     given = inputs_of(config, context.resolve)
-    section, p = config.learnable_eam, config.learnable_eam.prior
-
-    def start_with(offsets):
-        return initial_parameters(given.data.elements, pair_functions=section.n_pair_functions,
-                                  density_functions=section.n_density_functions, cutoff=section.cutoff_A,
-                                  inner_A=section.inner_A, offsets_eV=offsets)
-
-    template = start_with(None).potential
+    section, elements = config.learnable_eam, given.data.elements
+    template = start_of(section, elements).potential
     parts = [given.part(name)[0] for name in ("train", "validation")]
     training, unseen = (pack_blocks(part.frames, part.groups, template, given.weights) if len(part) else None
                         for part in parts)
     assert training is not None
     counts = np.concatenate([np.asarray(packed.counts) for packed in training.packed])
     energies = np.concatenate([np.asarray(packed.energy_target) for packed in training.packed])
-    start = start_with(jnp.asarray(np.linalg.lstsq(counts, energies, rcond=1e-10)[0]))
-    prior = make_prior(start, Ridge(p.pair_eV, p.cross_eV, p.density, p.root_eV, p.series_eV))
+    start = start_of(section, elements, jnp.asarray(offset_start(config, counts, energies)))
+    prior = prior_about(config, start)
     settings = BlockSettings(steps=config.optimiser.gauss_newton_steps, loss_rtol=LOSS_RTOL)
     first = initial_blocks(start, prior, settings)
     patience = config.optimiser.patience if unseen is not None else 0

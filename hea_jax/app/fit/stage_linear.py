@@ -2,25 +2,26 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 
 from hea_jax.app.fit.figures import prior_curve
 from hea_jax.app.fit.inputs import Inputs, inputs_of
+from hea_jax.app.fit.linear_targets import fitted_to_targets, with_core
+from hea_jax.app.fit.offsets import offset_spread
 from hea_jax.app.fit.outcome import Outcome
-from hea_jax.app.fit.targets import built
+from hea_jax.app.fit.targets import target_numbers, target_table
 from hea_jax.app.report import ReportFigure, ReportSection, Table
 from hea_jax.app.runs import Number, StageResult
 from hea_jax.atomistic.fitting.linear import ChemicalPrior, LinearModel, NormalEquations, normal_equations, solve
-from hea_jax.atomistic.fitting.targets import Cell, EnergyDifference, is_linear
-from hea_jax.atomistic.potentials import ZBL, LammpsTaper, Overlay
+from hea_jax.atomistic.neighbours import neighbour_table
+from hea_jax.atomistic.potentials import ZBL, LammpsTaper
 from hea_jax.atomistic.potentials.body_ordered import BodyOrdered, Truncation
-from hea_jax.atomistic.properties import energy
-from hea_jax.core.units import EV_TO_MEV
 from hea_jax.electronic import DatasetError
 
 CHUNK = 256
 """Frames of a group between two checkpoints."""
+UNSEEN = 1e-6
+"""Net pull of an atom's neighbours, over its sum of magnitudes, that counts as none."""
 
 
 def model_of(section) -> LinearModel:
@@ -35,9 +36,14 @@ def core_of(section, elements: tuple[str, ...]) -> ZBL | None:
     return ZBL.of(elements, LammpsTaper(section.core_inner_A, section.core_outer_A)) if section.core else None
 
 
-def prior_of(section, scale: float) -> ChemicalPrior:
-    """The prior at one scale (eV/Å)."""
-    return ChemicalPrior(scale, section.channel, section.centre, section.angular, section.four_body)
+def prior_of(section, scale: float, *, offset_eV: float = ChemicalPrior.offset_eV) -> ChemicalPrior:
+    """The prior at one scale (eV/Å), and one spread of offsets (eV)."""
+    return ChemicalPrior(scale, section.channel, section.centre, section.angular, section.four_body, offset_eV)
+
+
+def prior_at(config, scale: float) -> ChemicalPrior:
+    """The prior of a configuration at one scale (eV/Å); offsets that it gives are held."""
+    return prior_of(config.body_ordered.prior, scale, offset_eV=offset_spread(config, ChemicalPrior.offset_eV))
 
 
 def run_linear(config, inputs, context):
@@ -47,26 +53,31 @@ def run_linear(config, inputs, context):
     template, core = model_of(section).template(elements), core_of(section, elements)
     training = _equations(given, "train", template, core, context)
     unseen = _equations(given, "validation", template, core, context)
-    rows = _target_rows(config, given, template, core)
     solutions, scores = [], []
     for n, scale in enumerate(section.prior.scales_eV_per_A):
         context.progress(f"solving, prior {scale:g} eV/Å", n + 1, len(section.prior.scales_eV_per_A))
-        solution = _solved([*training, *rows], template, prior_of(section.prior, scale))
+        solution = _solved(training, template, prior_at(config, scale))
         score = -solution.log_evidence if not unseen else _mean_square(unseen, solution, template)
         if not scores or score < min(scores):
             solutions = [solution]
         scores.append(score)
     best = solutions[0]
     chosen = section.prior.scales_eV_per_A[int(np.argmin(scores))]
-    potential = best.potential if core is None else Overlay.of(best.potential, core)
+    reached = []
+    if config.targets:
+        prior = prior_at(config, chosen)
+        best, reached = fitted_to_targets(config, given, context, core, best,
+                                          lambda rows: _solved([*training, rows], template, prior))
     training_loss = _mean_square(training, best, template)
     history = np.array([[0.0, k, np.nan, s] for k, s in enumerate(scores)])
     history[int(np.argmin(scores)), 2] = training_loss
-    outcome = Outcome(potential, best.offsets_eV, history, {"factor": best.factor, "noise": np.asarray(best.noise),
-                                                            "scale_eV_per_A": np.asarray(chosen),
-                                                            "force_rms": _force_rms(training)})  # fmt: skip
-    return StageResult(outcome, _numbers(best, template, chosen, training_loss, scores, bool(unseen)), (),
-                       (_section(config, template, chosen, scores, bool(unseen)),), ("training_loss",))
+    outcome = Outcome(with_core(best.potential, core), best.offsets_eV, history,
+                      {"factor": best.factor, "noise": np.asarray(best.noise),
+                       "scale_eV_per_A": np.asarray(chosen), "force_rms": _force_rms(training)})  # fmt: skip
+    numbers = _numbers(best, template, chosen, training_loss, _mean_square(unseen, best, template) if unseen else None)
+    numbers |= target_numbers(config.targets, reached)
+    return StageResult(outcome, numbers, (), (_section(config, template, chosen, scores, bool(unseen), reached),),
+                       ("training_loss",))
 
 
 def _pieces(given: Inputs, part: str):
@@ -142,6 +153,8 @@ def _solved(equations, template, prior):
     try:
         return solve(equations, template, prior)
     except ValueError as error:
+        if not isinstance(error.__cause__, np.linalg.LinAlgError):
+            raise
         raise ValueError(f"{error}; lower `body_ordered.prior.scales_eV_per_A`") from error
 
 
@@ -157,44 +170,9 @@ def _mean_square(equations, solution, template) -> float:
     return total / max(rows, 1)
 
 
-def _target_rows(config, given, template, core) -> list[NormalEquations]:
-    """Rows of the targets that are linear in the coefficients (energy differences of fixed structures)."""
-    equations = _blank(template, [], 0, species=np.arange(len(template.elements)))
-    count = 0
-    for section in config.targets:
-        target = built(section, given.data.elements, template.cutoff, given.data.dataset,
-                       config.sanity.lattice_constants_A)
-        if not is_linear(target):
-            continue
-        assert isinstance(target, EnergyDifference)
-        row, known = _difference(target, template, core)
-        weight = EV_TO_MEV / section.tolerance
-        row, y = weight * np.concatenate([row, np.zeros(len(template.elements))]), weight * (
-            section.value / EV_TO_MEV - known)
-        equations = dataclasses.replace(equations, gram=equations.gram + np.outer(row, row),
-                                        rhs=equations.rhs + row * y, rows=equations.rows + 1,
-                                        target_square=equations.target_square + y * y)
-        count += 1
-    return [equations] if count else []
-
-
-def _difference(target: EnergyDifference, template: BodyOrdered, core) -> tuple[np.ndarray, float]:
-    """(row over element × function, share of the core in eV) of an energy difference per atom."""
-    def one(cell: Cell):
-        S = len(template.elements)
-        summed = jax.nn.one_hot(cell.atoms.species, S).T @ template.functions(cell.atoms, cell.pairs)
-        fixed = 0.0 if core is None else float(energy(core, cell.atoms, cell.pairs))
-        return np.asarray(summed).ravel() / cell.atoms.number, fixed / cell.atoms.number
-
-    row, known = one(target.cell)
-    for share, cell in zip(target.shares, target.others, strict=True):
-        other, fixed = one(cell)
-        row, known = row - share * other, known - share * fixed
-    return row, known
-
-
-def _numbers(best, template, chosen, training_loss, scores, validated):
-    """Numbers of the fit."""
+def _numbers(best, template, chosen, training_loss, validation_loss):
+    """Numbers of the fit; no validation loss (None) where there are no such frames."""
+    validated = validation_loss is not None
     numbers = {
         "coefficients": Number(int(template.coefficients.size), "1", method="count"),
         "training_loss": Number(training_loss, "1", method="mean squared weighted residual"),
@@ -202,11 +180,11 @@ def _numbers(best, template, chosen, training_loss, scores, validated):
         "prior_scale": Number(float(chosen), "eV/Å", method="lowest validation loss" if validated else "evidence"),
     }  # fmt: skip
     if validated:
-        numbers["validation_loss"] = Number(min(scores), "1", method="mean squared weighted residual, validation")
+        numbers["validation_loss"] = Number(validation_loss, "1", method="mean squared weighted residual, validation")
     return numbers
 
 
-def _section(config, template, chosen, scores, validated):
+def _section(config, template, chosen, scores, validated, reached):
     """What the report says of the fit."""
     scales = config.body_ordered.prior.scales_eV_per_A
     label = "mean squared residual, validation" if validated else "minus log evidence"
@@ -218,10 +196,30 @@ def _section(config, template, chosen, scores, validated):
     table = Table(["scale (eV/Å)", label], [[f"{s:g}", f"{v:.6g}"] for s, v in zip(scales, scores, strict=True)],
                   "Choice of the prior")  # fmt: skip
     figures = [ReportFigure("prior", "Choice of the prior's scale.", prior_curve(scales, scores, label))]
-    return ReportSection("Fit", text, [table], figures)
+    return ReportSection("Fit", text, [table, *target_table(config.targets, reached)], figures)
 
 
 def check_model(config) -> None:
     """Raise ``DatasetError`` where the configuration asks for what this model does not have."""
     if config.optimiser.huber is not None:
         raise DatasetError("`optimiser.huber` is for `learnable_eam`: a linear fit is a least-squares fit")
+
+
+def check_forces(given: Inputs, cutoff_A: float) -> None:
+    """Raise ``DatasetError`` if symmetry keeps the atoms of all training frames free of forces; cut-off in Å.
+
+    Neighbours pull with strengths that depend on their element and distance only: where the pulls cancel, so do the
+    forces of every function, and the prior has nothing to take its scale from.
+    """
+    for n in given.split.train:
+        atoms = given.data.dataset.frames[n].atoms
+        pairs, x, species = neighbour_table(atoms, cutoff_A), np.asarray(atoms.positions), np.asarray(atoms.species)
+        index, mask = np.asarray(pairs.index), np.asarray(pairs.mask)
+        vectors = x[index] + np.asarray(pairs.shift) @ np.asarray(atoms.cell) - x[:, None]
+        distance = np.where(mask, np.linalg.norm(vectors, axis=-1), cutoff_A)
+        pull = np.sqrt(2.0 + species[index]) * (1.0 - distance / cutoff_A) ** 2
+        net = np.linalg.norm(np.sum((pull / distance)[..., None] * vectors, axis=1), axis=1)
+        if (net > UNSEEN * pull.sum(axis=1)).any():
+            return
+    raise DatasetError("all training frames are perfect lattices, on whose atoms no function gives a force, and "
+                       "`body_ordered.prior` is in forces: add displaced or disordered structures to `data`")

@@ -6,8 +6,7 @@ from hea_jax.app.fit.inputs import inputs_of
 from hea_jax.app.fit.targets import built
 from hea_jax.app.report import ReportSection, Table
 from hea_jax.app.runs import Number, StageResult, Verdict
-from hea_jax.atomistic.fitting.targets import is_linear, observe
-from hea_jax.atomistic.potentials import LearnableEAM
+from hea_jax.atomistic.fitting.targets import observe
 
 
 def run_targets(config, inputs, context):
@@ -19,16 +18,14 @@ def run_targets(config, inputs, context):
         target = built(section, given.data.elements, potential.cutoff, given.data.dataset,
                        config.sanity.lattice_constants_A)
         value = float(observe(target, potential))
-        fitted = isinstance(potential, LearnableEAM) or is_linear(target)
         off = (value - section.value) / section.tolerance
         rows.append([section.label, f"{value:.5g}", f"{section.value:.5g}", f"{section.tolerance:.2g}", section.unit,
-                     f"{off:+.1f}", "fitted" if fitted else "reported only", section.source])
+                     f"{off:+.1f}", section.source])
         if np.isfinite(value):
             numbers[f"target_{n}"] = Number(value, section.unit, method=section.label, source=section.source)
         verdicts.append(Verdict(section.label, bool(abs(off) <= 2), f"{value:.5g} against {section.value:.5g} ± "
                                 f"{section.tolerance:.2g} {section.unit}"))  # fmt: skip
-    text = "No physical targets were given." if not rows else (
-        "Targets that a linear fit cannot take as rows (relaxed structures) are reported only.")
-    head = ["target", "reached", "value", "tolerance", "unit", "off, in tolerances", "treated", "source"]
+    text = "" if rows else "No physical targets were given."
+    head = ["target", "reached", "value", "tolerance", "unit", "off, in tolerances", "source"]
     tables = [Table(head, rows, "Physical targets")] if rows else []
     return StageResult({}, numbers, tuple(verdicts), (ReportSection("Physical targets", text, tables),))

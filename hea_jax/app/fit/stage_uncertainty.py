@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hea_jax.app.fit.eam_problem import eam_problem, final_objective
 from hea_jax.app.fit.inputs import inputs_of
-from hea_jax.app.fit.stage_eam import eam_problem, final_objective
 from hea_jax.app.fit.targets import lattice_guess
 from hea_jax.app.report import ReportSection, Table
 from hea_jax.app.runs import Number, StageResult, save_tree
@@ -61,12 +61,19 @@ def run_uncertainty(config, inputs, context):
 
 
 def _of_eam(config, given, outcome):
-    """Posterior in scaled variables, its calibration, and the map to potentials."""
+    """Posterior in scaled variables, its calibration, and the map to potentials.
+
+    Physical targets are rows like those of the data, weighted by their tolerances and tempered with them.
+    """
     z = jnp.asarray(outcome.extra["z"])
     objective = final_objective(config, eam_problem(config, given), z)
     r, J = gauss_newton(objective, z)
     labels = row_labels(objective, given.part("train")[0].groups)
-    plain = laplace(z, J.T @ J, prior_precision(objective))
+    gram = J.T @ J
+    if "target_rows" in outcome.extra:
+        rows = np.asarray(outcome.extra["target_rows"])
+        gram = gram + rows.T @ rows
+    plain = laplace(z, gram, prior_precision(objective))
     posterior, found = calibrated(plain, J, r, labels, coverage=config.uncertainty.coverage)
     return posterior, found, lambda v: objective.parameters(v).potential
 

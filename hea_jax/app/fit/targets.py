@@ -1,11 +1,13 @@
 """Physical targets of a configuration as objects of the library."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hea_jax.app.dft.load import measured_volume_A3
 from hea_jax.app.fit.models import Target
+from hea_jax.app.report import Table
+from hea_jax.app.runs import Number
 from hea_jax.atomistic.fitting.targets import (
     AbstractTarget,
     Cell,
@@ -23,6 +25,9 @@ from hea_jax.electronic import DatasetError
 from hea_jax.structures.crystals import Crystal
 from hea_jax.structures.defect_cells import plane_of
 from hea_jax.structures.ordered import PROTOTYPES, Prototype, ordered
+
+CUBIC = ("bcc", "fcc", "sc", "B2", "diamond")
+"""Lattices of a target whose cell is a cube."""
 
 
 def lattice_guess(element: str, lattice: str, dataset, given: Mapping[str, float]) -> float:
@@ -60,6 +65,7 @@ def _built(target, elements, cutoff_A, dataset, given):
     unknown = [s for s in symbols if s not in elements]
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is not among the elements {', '.join(elements)}: leave the target out")
+    _check(target)
     lattice = PROTOTYPES[target.lattice]
     guesses = {s: target.lattice_guess_A if target.lattice_guess_A and len(symbols) == 1 else
                lattice_guess(s, target.lattice, dataset, given) for s in symbols}  # fmt: skip
@@ -84,6 +90,19 @@ def _built(target, elements, cutoff_A, dataset, given):
     return EnergyDifference(cell_of(crystal, elements, cutoff_A), others, tuple(target.composition.values()))
 
 
+def _check(target: Target) -> None:
+    """Raise ``ValueError`` for a target that its structure does not have."""
+    cubic = ("lattice_constant", "C11", "C12", "C44")
+    if target.kind in cubic and target.lattice not in CUBIC:
+        raise ValueError(f"{', '.join(cubic)} are those of a cubic crystal, which {target.lattice} is not: set "
+                         f"`lattice` to one of {', '.join(CUBIC)}, or give an `energy_difference`")
+    if target.kind == "lattice_constant" and not target.value > 0:
+        raise ValueError(f"`value` {target.value:g} Å is no lattice constant: give a positive one")
+    if target.kind == "vacancy" and min(target.repeats) < 2:
+        raise ValueError(f"with `repeats` {list(target.repeats)} the vacancy is its own neighbour: give 2 or more "
+                         "along every axis")
+
+
 def _structure(target: Target, lattice: Prototype, a: float) -> tuple[Crystal, float]:
     """The crystal of a target, and the number of conventional cells in it."""
     symbols = tuple(target.composition)
@@ -95,3 +114,17 @@ def _structure(target: Target, lattice: Prototype, a: float) -> tuple[Crystal, f
         return ordered(lattice, symbols, a), 1.0
     name = f"target-{target.label}"
     return alloy_crystal(name, target.composition, lattice, a, target.repeats), float(np.prod(target.repeats))
+
+
+def target_numbers(targets: Sequence[Target], reached: Sequence[tuple[float, float]]) -> dict[str, Number]:
+    """What the fit to the data alone gave for each target, (before, after) each."""
+    return {f"target_{n}_before": Number(before, t.unit, method=f"{t.label}, fit to data alone", source=t.source)
+            for n, (t, (before, _)) in enumerate(zip(targets, reached, strict=bool(reached)))}
+
+
+def target_table(targets: Sequence[Target], reached: Sequence[tuple[float, float]]) -> list[Table]:
+    """The table of fitted targets, (before, after) each; none where there are no targets."""
+    rows = [[t.label, f"{before:.5g}", f"{after:.5g}", t.unit, f"{t.value:.5g}", f"{t.tolerance:.2g}", t.source]
+            for t, (before, after) in zip(targets, reached, strict=bool(reached))]
+    head = ["target", "before", "after", "unit", "target value", "tolerance", "source"]
+    return [Table(head, rows, "Physical targets that were fitted with the data")] if rows else []

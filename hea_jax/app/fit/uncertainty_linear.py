@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from hea_jax.app.fit.stage_linear import core_of, prior_of
+from hea_jax.app.fit.stage_linear import core_of, prior_at
 from hea_jax.atomistic.fitting.linear.design import _rows, _stacked, _weighted
 from hea_jax.atomistic.fitting.uncertainty import calibrated, laplace
 from hea_jax.atomistic.potentials import Overlay
@@ -24,8 +24,8 @@ def of_linear(config, given, outcome, context):
     mean = np.concatenate([np.asarray(fitted.coefficients).ravel(), np.asarray(outcome.offsets_eV).ravel()])
     factor = np.asarray(outcome.extra["factor"])
     P = np.zeros_like(factor)
-    prior_of(section.prior, float(outcome.extra["scale_eV_per_A"])).add_precision(P, fitted,
-                                                                                  np.asarray(outcome.extra["force_rms"]))
+    prior_at(config, float(outcome.extra["scale_eV_per_A"])).add_precision(P, fitted,
+                                                                           np.asarray(outcome.extra["force_rms"]))
     rows, r, labels = _sampled(config, given, fitted, core, outcome.offsets_eV, context)
     plain = laplace(mean, factor @ factor.T - P, P)
     posterior, found = calibrated(plain, rows, r, labels, coverage=config.uncertainty.coverage)

@@ -15,13 +15,14 @@ from hea_jax.atomistic.fitting.packing import FitParameters, FitWeights, PackedF
 from hea_jax.core.results import Solution
 from hea_jax.electronic.dataset import Dataset
 
-_BCC_ALLOY = (("elastic_bcc", (1.0, 1.0, 6.0)), ("eos_bcc", (1.0, 1.0, 2.5)), ("alloy8", (2.0, 1.0, 1.0)),
+_BCC_ALLOY = (("elastic_bcc", (0.0, 1.0, 6.0)), ("eos_bcc", (1.0, 1.0, 2.5)), ("alloy8", (2.0, 1.0, 1.0)),
               ("alloy16", (2.0, 1.0, 1.0)), ("solute8", (2.0, 1.0, 1.0)), ("ternary8", (2.0, 1.0, 1.0)),
               ("vacancy15", (1.5, 1.0, 1.0)), ("fcc", (0.5, 1.0, 0.5)), ("hcp", (0.5, 1.0, 0.5)),
               ("sc", (0.5, 1.0, 0.5)))
 
 BCC_WEIGHTS = FitWeights(energy_eV=0.003, force_eV_per_A=0.15, stress_eV=0.06, group_factors=_BCC_ALLOY)
-"""Weights for the shipped set. Strained cells weigh more in stress: a 1 GPa error at 3% shear is 33 GPa in C44."""
+"""Weights for the shipped set. Strained cells weigh more in stress: a 1 GPa error at 3% shear is 33 GPa in C44. Their
+energies weigh nothing: they are on a finer k-mesh than all others, which shifts them by up to 8 meV/atom."""
 
 ALWAYS_TRAIN = ("elastic_bcc",)
 """Groups that no frame is held out of: each element has one frame per strain, and no other frame gives its C44."""

@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int
 
 from hea_jax.atomistic.elasticity import elastic_constants
 from hea_jax.atomistic.neighbours import neighbour_table, skin_exceeded
@@ -76,10 +77,13 @@ class LatticeConstant(AbstractTarget):
 
 
 class ElasticConstant(AbstractTarget):
-    """One of C11, C12, C44 (``which`` 0, 1, 2; GPa) of a relaxed crystal, averaged over the cubic group."""
+    """One of C11, C12, C44 (``which`` 0, 1, 2; GPa) of a relaxed crystal, averaged over the cubic group.
+
+    ``which`` is an array, so that the three are compiled once.
+    """
 
     cell: Cell
-    which: int = eqx.field(static=True)
+    which: Int[Array, ""] = eqx.field(converter=jnp.asarray)
 
     def observe(self, potential):
         _, atoms = relaxed(potential, self.cell)
@@ -140,10 +144,7 @@ class MixingEnthalpy(AbstractTarget):
 
 
 class EnergyDifference(AbstractTarget):
-    """Energy per atom (meV) of one fixed structure against others: E/N − Σ x_k E_k/N_k, nothing relaxed.
-
-    Linear in the energies, hence in the coefficients of a linear potential.
-    """
+    """Energy per atom (meV) of one fixed structure against others: E/N − Σ x_k E_k/N_k, nothing relaxed."""
 
     cell: Cell
     others: tuple[Cell, ...]
@@ -203,11 +204,6 @@ def mixing_enthalpy_target(alloy: Crystal, lattice: Prototype, a_A: dict[str, fl
 def observe(target: AbstractTarget, potential: AbstractPotential) -> Scalar:
     """``target.observe(potential)``, compiled."""
     return target.observe(potential)
-
-
-def is_linear(target: AbstractTarget) -> bool:
-    """Whether the number is linear in energies of fixed structures."""
-    return isinstance(target, EnergyDifference)
 
 
 def observed(targets: tuple[AbstractTarget, ...], potential: AbstractPotential) -> np.ndarray:

@@ -18,6 +18,7 @@ import scipy.linalg
 from hea_jax.atomistic.fitting.linear.design import NormalEquations
 from hea_jax.atomistic.fitting.linear.prior import ChemicalPrior
 from hea_jax.atomistic.potentials.body_ordered import BodyOrdered, Truncation, chemical_channels, count_functions
+from hea_jax.atomistic.potentials.body_ordered.radial import WIDTH_A
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +27,13 @@ class LinearModel:
 
     truncation: Truncation = dataclasses.field(default_factory=Truncation)
     cutoff_A: float = 5.0
-    inner_A: float = 2.0
+    inner_A: float = 1.6
 
     def template(self, elements: Sequence[str]) -> BodyOrdered:
         """A potential of this shape with zero coefficients (float64 where x64 is on)."""
-        if not 0.5 < self.inner_A < self.cutoff_A:
-            raise ValueError(f"inner_A must lie between 0.5 Å and the cut-off {self.cutoff_A} Å, got {self.inner_A}")
+        if not 0.5 < self.inner_A < self.cutoff_A - WIDTH_A:
+            raise ValueError(f"inner_A must lie between 0.5 Å and {WIDTH_A} Å below the cut-off {self.cutoff_A} Å, got "
+                             f"{self.inner_A}")
         elements = tuple(elements)
         shape = (len(elements), count_functions(self.truncation, len(elements)))
         return BodyOrdered(coefficients=jnp.zeros(shape, float), channels=jnp.asarray(chemical_channels(elements)),
