@@ -70,7 +70,7 @@ def isolated(*positions):
 
 @pytest.mark.parametrize("name", TRUNCATIONS)
 def test_kernel_has_the_energies_of_the_model_and_its_own_derivatives(name):
-    """Some neighbours stand where distances saturate, one beyond the cut-off."""
+    """Some neighbours stand inside and in the range of the inner switch, one beyond the cut-off."""
     potential = kit.body_ordered(TRUNCATIONS[name])
     rng = np.random.default_rng(3)
     n = rng.normal(size=(7, 3))

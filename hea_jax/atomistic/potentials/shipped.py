@@ -1,7 +1,8 @@
-"""The fitted potential that ships with the package, and the JSON file of a ``LearnableEAM``.
+"""The fitted potentials that ship with the package, and the JSON file of a ``LearnableEAM``.
 
 ``hea_jax/data/nbmotaw_eam.json`` holds the parameters of a ``LearnableEAM`` fitted to the shipped DFT set, with the
-errors of that fit; ``scripts/data/make_nbmotaw_eam.py`` makes it anew. Source: the set's provenance in
+errors of that fit; ``scripts/data/make_nbmotaw_eam.py`` makes it anew. ``nbmotaw_body_ordered.json`` is the more
+accurate and slower one, fitted to the set of Li et al. 2020 beside it. Source: the set's provenance in
 ``hea_jax/data/README.md`` (GPAW, PBE).
 """
 
@@ -13,10 +14,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from hea_jax.atomistic.potentials.body_ordered.file import load_body_ordered
 from hea_jax.atomistic.potentials.eam_learnable import CORE_WIDTH_A, LearnableEAM, pair_of_species
 from hea_jax.atomistic.potentials.table_file import PotentialFileError, chosen_elements
+from hea_jax.atomistic.potentials.zbl import Overlay
 
 PATH = Path(__file__).parents[2] / "data" / "nbmotaw_eam.json"
+BODY_ORDERED = PATH.with_name("nbmotaw_body_ordered.json")
 LEAVES = ("pair", "density", "embedding_root", "embedding_series")
 STATIC = ("elements", "cutoff", "inner_A", "core_eV", "rho0")
 
@@ -28,6 +32,13 @@ class PotentialJsonError(PotentialFileError):
 def shipped_potential() -> LearnableEAM:
     """The Nb–Mo–Ta–W potential of the package (eV, Å); energies are relative to its element offsets."""
     return potential_from_json(PATH)
+
+
+def shipped_body_ordered() -> Overlay:
+    """The body-ordered Nb–Mo–Ta–W potential with its core (eV, Å); energies are relative to its element offsets."""
+    potential = load_body_ordered(BODY_ORDERED)
+    assert isinstance(potential, Overlay)
+    return potential
 
 
 def potential_from_json(path: str | Path) -> LearnableEAM:

@@ -3,7 +3,7 @@
 The same sums as in ``model``, arranged for a compiler that neither shares work between the outputs of a stack nor
 between an energy and its gradient:
 
-- projections are made on Q_k = u⁴ (1 − u) T_k, Chebyshev polynomials under the envelope, and coefficients are
+- projections are made on Q_k = s u⁴ (1 − u) T_k, Chebyshev polynomials under the envelope, and coefficients are
   transformed to them once for all (R_n = Σ_k M_nk Q_k);
 - Chebyshev polynomials and harmonics of high order are products of stored lower ones;
 - of a quadratic form aᵀCa, the product Ca is value and slope at once; of a trilinear one, the products with one and
@@ -28,7 +28,12 @@ from jaxtyping import Array, Float, Int
 from hea_jax.atomistic.potentials.body_ordered.basis import blocks
 from hea_jax.atomistic.potentials.body_ordered.harmonics import gaunt, legendre
 from hea_jax.atomistic.potentials.body_ordered.model import BodyOrdered, factor_order, product_matrices, symmetric
-from hea_jax.atomistic.potentials.body_ordered.radial import POWER, coefficients, saturated, saturated_slope
+from hea_jax.atomistic.potentials.body_ordered.radial import (
+    POWER,
+    coefficients,
+    inner_switch,
+    inner_switch_slope,
+)
 
 
 class Kernel(eqx.Module):
@@ -181,10 +186,10 @@ def _by_kind(table: Float[Array, "n element"], kind: Int[Array, "row k"]) -> Flo
 
 def radial_stack(count: int, cutoff: float, inner: float, r: Float[Array, "row k"]) -> Float[Array, "row n k"]:
     """Q_0 … Q_{count−1} (dimensionless) at distances r (Å)."""
-    u = jnp.maximum(1.0 - saturated(r, inner) / cutoff, 0.0)
+    u = jnp.maximum(1.0 - r / cutoff, 0.0)
     t = u * (2.0 / (1.0 - inner / cutoff)) - 1.0
     u2 = u * u
-    t, envelope = _kept((t, u2 * u2 * (1.0 - u)))
+    t, envelope = _kept((t, inner_switch(r, inner) * u2 * u2 * (1.0 - u)))
     Q = [envelope, _kept(envelope * t)][:count]
     for _ in range(count - 2):
         Q.append(_kept(2.0 * t * Q[-1] - Q[-2]))
@@ -195,7 +200,7 @@ def radial_slope(pair: Float[Array, "row n k"], dQ: Float[Array, "row m k"], cut
                  r: Float[Array, "row k"]) -> Float[Array, "row k"]:
     """Σ_n (pair_n + dQ_n) dQ_n/dr (eV/Å) by one recurrence; r in Å."""
     scale = 2.0 / (1.0 - inner / cutoff)
-    u = jnp.maximum(1.0 - saturated(r, inner) / cutoff, 0.0)
+    u = jnp.maximum(1.0 - r / cutoff, 0.0)
     t = u * scale - 1.0
     value, slope = [jnp.ones_like(t), t], [jnp.zeros_like(t), jnp.ones_like(t)]
     total_value, total_slope = jnp.zeros_like(t), jnp.zeros_like(t)
@@ -208,7 +213,8 @@ def radial_slope(pair: Float[Array, "row n k"], dQ: Float[Array, "row m k"], cut
     u3 = u * u * u
     envelope, envelope_slope = u3 * u * (1.0 - u), u3 * (POWER - (POWER + 1.0) * u)
     by_u = total_value * envelope_slope + total_slope * envelope * scale
-    return by_u * (-1.0 / cutoff) * saturated_slope(r, inner)
+    by_switch = total_value * envelope * inner_switch_slope(r, inner)
+    return by_u * (-1.0 / cutoff) * inner_switch(r, inner) + by_switch
 
 
 def _azimuths(lmax, x, y):

@@ -24,8 +24,8 @@ class BodyOrdered(AbstractPotential):
     """Linear potential over body-ordered invariants; make one with ``hea_jax.atomistic.fitting``, or read one.
 
     ``coefficients`` (element, function) in eV, in the order of ``basis.blocks``; ``channels`` (channel, element) are
-    the chemical weights w. Static: ``elements``, ``truncation``, ``cutoff`` (Å), ``inner`` (Å, where distances
-    saturate).
+    the chemical weights w. Static: ``elements``, ``truncation``, ``cutoff`` (Å), ``inner`` (Å, where radial
+    functions begin).
     """
 
     coefficients: Float[Array, "element function"]
@@ -33,7 +33,7 @@ class BodyOrdered(AbstractPotential):
     elements: tuple[str, ...] = eqx.field(static=True)
     truncation: Truncation = eqx.field(static=True)
     cutoff: float = eqx.field(static=True)
-    inner: float = eqx.field(static=True, default=2.0)
+    inner: float = eqx.field(static=True, default=1.6)
 
     def atomic_energies(self, atoms: Atoms, pairs: Neighbours) -> Float[Array, "atom"]:
         """Energy of each atom (eV)."""

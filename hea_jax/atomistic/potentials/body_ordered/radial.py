@@ -1,12 +1,14 @@
-"""Radial functions of the body-ordered potential: smooth at the cut-off, saturating inside, orthonormal between.
+"""Radial functions of the body-ordered potential: smooth at the cut-off, switched off inside, orthonormal polynomials.
 
-With u = 1 − r/r_c the functions are R_n(r) = u⁴ (1 − u) p_n(u), polynomials p_n of degree n, made orthonormal on
-[``inner``, r_c] with weight r² (so n counts nodes). Three derivatives vanish at the cut-off. Inside ``inner`` the
-distance saturates (C⁴), since a polynomial means nothing where there were no data; a repulsive core belongs there.
-The factor 1 − u = r/r_c makes them combinations of the ``ChebLinear`` functions that other ACE codes read.
+With u = 1 − r/r_c the functions are R_n(r) = s(r) u⁴ (1 − u) p_n(u), polynomials p_n of degree n that make the
+functions without s orthonormal on [``inner``, r_c] with weight r² (so n counts nodes). Three derivatives vanish at the
+cut-off. s rises from 0 at ``inner`` to 1 at ``inner`` + ``WIDTH_A`` (C²): a polynomial means nothing where there were
+no data, and with forces from it atoms fall into each other. A pair closer than ``inner`` is left to a repulsive core.
+The factor 1 − u = r/r_c makes them combinations of the ``ChebLinear`` functions that other ACE codes read; s is their
+inner cut-off.
 
 Sources: the form is ours; Bachmayr et al. 2022 (orthogonal polynomials under an envelope); Lysogorskiy et al. 2021
-(PACE, the functions of its files).
+(PACE, the functions and the inner cut-off of its files).
 """
 
 import functools
@@ -16,21 +18,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 POWER = 4
-WIDTH_A = 0.25
-"""Half the width (Å) over which the distance saturates."""
+WIDTH_A = 0.5
+"""Distance (Å) from ``inner`` over which the functions are switched on."""
 
 
-def saturated(r: Float[Array, "*n"], inner: float) -> Float[Array, "*n"]:
-    """r (Å) beyond ``inner``, tending to ``inner`` − ``WIDTH_A`` inside, four continuous derivatives."""
-    s = jnp.clip((r - (inner - 2 * WIDTH_A)) / (2 * WIDTH_A), 0.0, 1.0)
-    ramp = s**5 * (7.0 + s * (-14.0 + s * (10.0 - 2.5 * s)))
-    return jnp.where(r < inner, inner - WIDTH_A + 2 * WIDTH_A * ramp, r)
+def inner_switch(r: Float[Array, "*n"], inner: float) -> Float[Array, "*n"]:
+    """s (dimensionless): 0 up to ``inner``, 1 from ``inner`` + ``WIDTH_A`` on, two continuous derivatives; r in Å."""
+    t = jnp.clip((r - inner) * (1.0 / WIDTH_A), 0.0, 1.0)
+    return t * t * t * (10.0 + t * (6.0 * t - 15.0))
 
 
-def saturated_slope(r: Float[Array, "*n"], inner: float) -> Float[Array, "*n"]:
-    """Derivative of ``saturated`` (dimensionless); r in Å."""
-    s = jnp.clip((r - (inner - 2 * WIDTH_A)) / (2 * WIDTH_A), 0.0, 1.0)
-    return jnp.where(r < inner, s**4 * (35.0 + s * (-84.0 + s * (70.0 - 20.0 * s))), 1.0)
+def inner_switch_slope(r: Float[Array, "*n"], inner: float) -> Float[Array, "*n"]:
+    """Derivative of ``inner_switch`` (1/Å); r in Å."""
+    t = jnp.clip((r - inner) * (1.0 / WIDTH_A), 0.0, 1.0)
+    return (30.0 / WIDTH_A) * (t * (1.0 - t)) ** 2
 
 
 @functools.cache
@@ -50,14 +51,14 @@ def coefficients(count: int, cutoff: float, inner: float) -> np.ndarray:
 
 
 def radial_functions(count: int, cutoff: float, inner: float, r: Float[Array, "*n"]) -> list[Float[Array, "*n"]]:
-    """R_0 … R_{count−1} (Å^-3/2) at distances r (Å); zero from the cut-off on."""
-    u = jnp.maximum(1.0 - saturated(r, inner) / cutoff, 0.0)
+    """R_0 … R_{count−1} (Å^-3/2) at distances r (Å); zero up to ``inner`` and from the cut-off on."""
+    u = jnp.maximum(1.0 - r / cutoff, 0.0)
     t = u * (2.0 / (1.0 - inner / cutoff)) - 1.0
     u2 = u * u
     chebyshev = [jnp.ones_like(t), t]
     for _ in range(count - 2):
         chebyshev.append(2.0 * t * chebyshev[-1] - chebyshev[-2])
     table = coefficients(count, cutoff, inner)
-    envelope = u2 * u2 * (1.0 - u)
+    envelope = inner_switch(r, inner) * u2 * u2 * (1.0 - u)
     return [envelope * sum(float(c) * T for c, T in zip(row[: n + 1], chebyshev, strict=False))
             for n, row in enumerate(table)]

@@ -1,8 +1,8 @@
 """Export to the ``.yace`` file of PACE, which LAMMPS reads (``pair_style pace``).
 
 Chemical channels become elements, real harmonics complex ones, and R_n combinations of the ``ChebLinear`` functions
-½ − ½ T_k(1 − r/r_c). The energy is the same to the resolution of PACE's radial splines wherever no pair is closer than
-``inner``; inside, PACE extrapolates the polynomials, so overlay the repulsive core there:
+½ − ½ T_k(1 − r/r_c) under PACE's inner cut-off. The energy is the same to the resolution of PACE's radial splines.
+Inside ``inner`` both are zero, so overlay the repulsive core:
 
     pair_style hybrid/overlay pace zbl INNER OUTER
 
@@ -18,7 +18,7 @@ import numpy as np
 from hea_jax.atomistic.potentials.body_ordered.basis import blocks
 from hea_jax.atomistic.potentials.body_ordered.harmonics import numpy_harmonics
 from hea_jax.atomistic.potentials.body_ordered.model import BodyOrdered
-from hea_jax.atomistic.potentials.body_ordered.radial import POWER, coefficients
+from hea_jax.atomistic.potentials.body_ordered.radial import POWER, WIDTH_A, coefficients
 
 SPLINE_A = 0.001
 ROOT_4PI = float(np.sqrt(4.0 * np.pi))
@@ -45,7 +45,8 @@ def save_yace(path: str | Path, potential: BodyOrdered, *, offsets_eV: dict[str,
     for a, b in itertools.product(range(len(elements)), repeat=2):
         lines.append(f"  [{a}, {b}]: {{nradmax: {max(n, 1)}, lmax: {T.lmax}, nradbasemax: {g.shape[1]}, "
                      f"radbasename: ChebLinear, radparameters: [1.0], radcoefficients: {crad}, prehc: 0, lambdahc: 1, "
-                     f"rcut: {_number(potential.cutoff)}, dcut: 0.01, rcut_in: 0, dcut_in: 0, "
+                     f"rcut: {_number(potential.cutoff)}, dcut: 0.01, "
+                     f"rcut_in: {_number(potential.inner + WIDTH_A)}, dcut_in: {_number(WIDTH_A)}, "
                      "inner_cutoff_type: distance}")
     lines.append("functions:")
     for a in range(len(elements)):
