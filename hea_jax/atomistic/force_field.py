@@ -24,7 +24,7 @@ from hea_jax.atomistic.potentials.eam_learnable import LearnableEAM
 from hea_jax.atomistic.potentials.eam_tabulated import TabulatedEAM
 from hea_jax.atomistic.potentials.finnis_sinclair import FinnisSinclair
 from hea_jax.atomistic.potentials.zbl import ZBL, Overlay
-from hea_jax.atomistic.properties import check_elements
+from hea_jax.atomistic.properties import check_inputs
 from hea_jax.records import AbstractPotential, Atoms, Neighbours
 
 __all__ = ["AbstractEAMForceField", "AbstractForceField", "AutodiffForceField", "BodyOrderedForceField",
@@ -84,8 +84,9 @@ BUILDERS: tuple[tuple[type[AbstractPotential], Builder], ...] = (
 def force_field(potential: AbstractPotential, atoms: Atoms, pairs: Neighbours) -> AbstractForceField:
     """The fastest exact evaluation of ``potential`` for these species and this table (jittable).
 
-    Positions and cell of ``atoms`` (Å) are not used. Raises ``ValueError`` if the elements disagree.
+    Positions and cell of ``atoms`` (Å) are not used. Raises ``ValueError`` if the elements disagree, or the table was
+    built for less than the potential's cut-off.
     """
-    check_elements(potential, atoms)
+    check_inputs(potential, atoms, pairs)
     build = next(build for kind, build in BUILDERS if isinstance(potential, kind))
     return build(potential, atoms, pairs)

@@ -42,8 +42,8 @@ class BodyOrderedForceField(AbstractForceField):
     """A ``BodyOrdered`` potential on a table; build it with ``body_ordered_force_field``.
 
     ``blocks``: atoms in blocks; ``neighbour``, ``kind``, ``mask`` (block, row, k) and ``image`` (block, row, k, 3) are
-    the table in that order; ``opposite`` (block, row, k): place of the reversed pair among all (row, k). Static:
-    ``widths``, ascending, that rows may be packed to.
+    the table in that order; ``opposite`` (block, row, k): place of the reversed pair among all (row, k), −1 for none.
+    Static: ``widths``, ascending, that rows may be packed to.
     """
 
     kernel: Kernel
@@ -171,15 +171,17 @@ def body_ordered_force_field(potential: BodyOrdered, atoms: Atoms, pairs: Neighb
 
 
 def opposite_places(pairs: Neighbours, row: Int[Array, "atom"]) -> Int[Array, "atom k"]:
-    """For every pair (i, k), the place row(j) · width + k′ of the same pair seen from its other end."""
+    """For every pair (i, k), the place row(j) · width + k′ of the same pair seen from its other end; −1 where the table
+    does not have it there (and in padding)."""
     number, width = pairs.index.shape
     me = jnp.arange(number, dtype=pairs.index.dtype)
 
     def of_atom(atom):
-        i, index, shift = atom
-        same = (take(pairs.index, index) == i) & take(pairs.mask, index)
+        i, index, shift, mask = atom
+        same = (take(pairs.index, index) == i) & take(pairs.mask, index) & mask[:, None]
         for axis in range(3):
             same &= take(pairs.shift[..., axis], index) == -shift[:, axis, None]
-        return take(row, index) * width + jnp.argmax(same, axis=1)
+        return jnp.where(jnp.any(same, axis=1), take(row, index) * width + jnp.argmax(same, axis=1), -1)
 
-    return jax.lax.map(of_atom, (me, pairs.index, pairs.shift), batch_size=min(number, 1024)).astype(jnp.int32)
+    table = (me, pairs.index, pairs.shift, pairs.mask)
+    return jax.lax.map(of_atom, table, batch_size=min(number, 1024)).astype(jnp.int32)

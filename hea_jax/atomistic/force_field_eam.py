@@ -125,7 +125,8 @@ class AbstractEAMForceField(AbstractForceField):
         for axis in range(3):
             image = sum(shift[row] * cell[row, axis] for row in range(3))
             far = self.table.far if axis == 0 else 0.0
-            out.append(jnp.where(rows.mask, take(x[axis], rows.neighbour) + image - own[axis][:, None], far))
+            # Reversed pairs come out exactly opposite, so both ends agree on what is within the cut-off.
+            out.append(jnp.where(rows.mask, (take(x[axis], rows.neighbour) - own[axis][:, None]) + image, far))
         return tuple(out)
 
 

@@ -32,7 +32,7 @@ class SinglePoint(NamedTuple):
 
 
 class LammpsError(RuntimeError):
-    """LAMMPS failed; the text is its own message."""
+    """LAMMPS failed (the text is its own message), or took too long."""
 
 
 def executable() -> Path:
@@ -48,7 +48,7 @@ def lammps_available() -> tuple[bool, str]:
         return False, f"{binary} is not there: {INSTALL}"
     try:
         done = _run(["-h"], Path(tempfile.gettempdir()), timeout_s=60.0)
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, LammpsError) as error:
         return False, f"{binary} does not run ({error}): {INSTALL}"
     if done.returncode != 0:
         return False, f"{binary} does not run ({(done.stderr or done.stdout).strip()[-300:]}): {INSTALL}"
@@ -69,7 +69,7 @@ def lammps_single_point(atoms: Atoms, potential_file: str | Path | None = None, 
     The stress is per volume of ``atoms.cell`` (infinite or NaN without one).
 
     Raises ``ValueError`` unless one of the two is given, ``FileNotFoundError`` for a missing ``potential_file``,
-    ``LammpsError`` with LAMMPS' message if it is absent or fails.
+    ``LammpsError`` with LAMMPS' message if it is absent or fails, or if it takes longer than ``timeout_s`` (s).
     """
     pair_commands = _commands(atoms, potential_file, pair_style, pair_commands)
     available, reason = lammps_available()
@@ -166,8 +166,12 @@ def _run(arguments, folder, timeout_s):
     libraries = [str(Path(sys.prefix) / "lib"), environment.get("LD_LIBRARY_PATH", "")]
     environment["LD_LIBRARY_PATH"] = os.pathsep.join(path for path in libraries if path)
     environment["OMP_NUM_THREADS"] = "1"
-    return subprocess.run([str(executable()), *arguments], cwd=folder, env=environment, capture_output=True, text=True,
-                          timeout=timeout_s, stdin=subprocess.DEVNULL, check=False)
+    try:
+        return subprocess.run([str(executable()), *arguments], cwd=folder, env=environment, capture_output=True,
+                              text=True, timeout=timeout_s, stdin=subprocess.DEVNULL, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise LammpsError(f"LAMMPS took longer than {timeout_s:g} s and was stopped: raise `timeout_s`, or give it a "
+                          "smaller structure") from error
 
 
 def _message(done) -> str:

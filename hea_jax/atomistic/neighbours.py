@@ -18,6 +18,11 @@ from scipy.spatial import KDTree
 from hea_jax.core.types import Cell, Positions, Scalar
 from hea_jax.records import Atoms, Neighbours
 
+ROUND_OFF = 1e-9
+"""How much farther (relative) than asked tables reach, so that a shell of neighbours at the cut-off is whole."""
+LARGEST_SEARCH = 1e7
+"""Points (atoms and their images within reach) beyond which a table is refused."""
+
 
 def neighbour_table(atoms: Atoms, cutoff: float, *, skin: float = 0.0, capacity: int | None = None) -> Neighbours:
     """All pairs within ``cutoff + skin`` (Å) as a dense full table; host-side, not for use under ``jit``.
@@ -25,7 +30,8 @@ def neighbour_table(atoms: Atoms, cutoff: float, *, skin: float = 0.0, capacity:
     ``atoms`` may carry one leading batch axis: the tables are then stacked at one common capacity.
     ``capacity`` is the width of the table (default: the largest number of neighbours found).
 
-    Raises ``ValueError`` for non-finite positions, a singular cell, a bad cut-off, or too small a capacity.
+    Raises ``ValueError`` for non-finite positions, a singular cell, a bad cut-off or one that is absurd for the cell
+    (more than ``LARGEST_SEARCH`` points within reach), or too small a capacity.
     """
     if not (math.isfinite(cutoff) and cutoff > 0 and math.isfinite(skin) and skin >= 0):
         raise ValueError(f"cutoff must be positive and skin non-negative (Å), got cutoff={cutoff}, skin={skin}")
@@ -72,15 +78,29 @@ def _validated(positions, cell, pbc):
     return full
 
 
+def _check_search(number, cell, margin, reach):
+    """Refuse what would take gigabytes; ``margin``: reach over the heights of the cell, 0 where it is not periodic."""
+    # In floating point: the number itself may be absurd.
+    points = number * math.prod(1.0 + 2.0 * float(m) for m in margin)
+    if points > LARGEST_SEARCH:
+        raise ValueError(f"a cut-off (with skin) of {reach:g} Å reaches {points:.1e} atoms and images of the {number} "
+                         f"atoms in the cell {cell.tolist()} Å: check the cut-off of the potential and the units of "
+                         "both (Å)")
+
+
 def _pairs(positions, cell, pbc, reach):
-    """Directed pairs (i, j, S) with 0 < |r_j + S·A − r_i| ≤ reach, self-images included."""
+    """Directed pairs (i, j, S) with 0 < |r_j + S·A − r_i| ≤ reach to round-off, self-images included; with each its
+    reverse."""
     full = _validated(positions, cell, pbc)
     periodic = np.asarray(pbc)
+    # The tree rounds differently from either end of a pair: it looks farther, and ``_within`` decides for both.
+    reach, searched = reach * (1.0 + ROUND_OFF), reach * (1.0 + 2.0 * ROUND_OFF)
     fractional = positions @ np.linalg.inv(full)
     offset = np.where(periodic, np.floor(fractional), 0.0)
     wrapped, fractional = positions - offset @ full, fractional - offset
     heights = 1.0 / np.linalg.norm(np.linalg.inv(full), axis=0)
-    margin = reach / heights + 1e-9
+    margin = searched / heights + 1e-9
+    _check_search(len(positions), cell, np.where(periodic, margin, 0.0), reach)
     layers = np.where(periodic, np.floor(margin) + 1, 0).astype(int)
     images = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in layers), indexing="ij"), -1).reshape(-1, 3)
     # Only images within reach of the home cell enter the tree.
@@ -88,13 +108,24 @@ def _pairs(positions, cell, pbc, reach):
     near = (~periodic | ((lifted >= -margin) & (lifted <= 1 + margin))).all(-1)
     which, atom = np.nonzero(near)
     points = wrapped[atom] + images[which] @ full
-    found = KDTree(points).query_ball_point(wrapped, reach, return_sorted=True)
+    found = KDTree(points).query_ball_point(wrapped, searched, return_sorted=True)
     i = np.repeat(np.arange(len(positions)), [len(row) for row in found])
     hit = np.concatenate([np.asarray(row, int) for row in found]) if len(found) else np.zeros(0, int)
     j, S = atom[hit], images[which[hit]]
-    keep = (i != j) | (S != 0).any(axis=1)
+    keep = ((i != j) | (S != 0).any(axis=1)) & _within(wrapped, full, i, j, S, reach)
     i, j, S = i[keep], j[keep], S[keep]
     return i, j, (S - offset[j] + offset[i]).astype(int)
+
+
+def _within(positions, cell, i, j, S, reach):
+    """Which pairs have |r_j + S·A − r_i| ≤ reach, to the last bit the same for a pair and its reverse."""
+    square = np.zeros(len(i))
+    for axis in range(3):
+        x = positions[:, axis]
+        # One operation after another: a matrix product may round rows differently.
+        image = S[:, 0] * cell[0, axis] + S[:, 1] * cell[1, axis] + S[:, 2] * cell[2, axis]
+        square += ((x[j] - x[i]) + image) ** 2
+    return np.sqrt(square) <= reach
 
 
 def _pack(pairs, number, width):

@@ -1,6 +1,7 @@
 """Energy, forces and stress of a configuration: thin verbs over any potential.
 
-All are pure JAX, usable under ``jit``, ``vmap`` and ``grad`` (to any order, also with respect to the potential).
+All are pure JAX, usable under ``jit``, ``vmap`` and ``grad`` (to any order, also with respect to the potential). All
+raise ``ValueError`` as ``check_inputs`` does.
 
 Source: Nielsen & Martin 1985 (stress as the strain derivative of the energy).
 """
@@ -20,7 +21,7 @@ def energy(potential: AbstractPotential, atoms: Atoms, pairs: Neighbours) -> Sca
     For an EAM its derivatives in positions and cell are gathers over the table (``fused_energy``), several times
     faster than those of ``sum(atomic_energies)``, of which they are the exact equal.
     """
-    check_elements(potential, atoms)
+    check_inputs(potential, atoms, pairs)
     if isinstance(potential, AbstractEAM):
         return fused_energy(potential, atoms, pairs)
     return jnp.sum(potential.atomic_energies(atoms, pairs))
@@ -52,8 +53,12 @@ def energy_forces_stress(potential: AbstractPotential, atoms: Atoms, pairs: Neig
     return value, -g, s / atoms.volume
 
 
-def check_elements(potential: AbstractPotential, atoms: Atoms) -> None:
-    """Raise ``ValueError`` unless ``atoms.elements`` equals ``potential.elements`` (species index into both)."""
+def check_inputs(potential: AbstractPotential, atoms: Atoms, pairs: Neighbours) -> None:
+    """Raise ``ValueError`` unless ``atoms.elements`` equals ``potential.elements`` (species index into both) and the
+    table was built for the potential's cut-off (Å) or more."""
     if atoms.elements != potential.elements:
         raise ValueError(f"atoms are indexed by {atoms.elements}, the potential by {potential.elements}: build the "
                          "atoms with `elements=potential.elements`")
+    if pairs.cutoff < potential.cutoff * (1.0 - 1e-9):
+        raise ValueError(f"the neighbour table was built for {pairs.cutoff:g} Å, the potential reaches "
+                         f"{potential.cutoff:g} Å: build it with `neighbour_table(atoms, potential.cutoff)`")

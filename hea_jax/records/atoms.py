@@ -62,7 +62,8 @@ class Neighbours(eqx.Module):
 def pair_vectors(atoms: Atoms, pairs: Neighbours) -> Float[Array, "atom k 3"]:
     """Vectors r_j + S·A − r_i from each atom to its neighbours (Å); padding is (cutoff + skin + 1, 0, 0)."""
     image = jnp.einsum("akm,mi->aki", pairs.shift.astype(atoms.cell.dtype), atoms.cell)
-    vectors = atoms.positions[pairs.index] + image - atoms.positions[:, None, :]
+    # In this order a pair and its reverse are exactly opposite: both lie within the cut-off, or neither.
+    vectors = (atoms.positions[pairs.index] - atoms.positions[:, None, :]) + image
     # Padding lies beyond every cut-off, so that neither values nor derivatives see a zero distance.
     far = jnp.array([pairs.cutoff + pairs.skin + 1.0, 0.0, 0.0], vectors.dtype)
     return jnp.where(pairs.mask[..., None], vectors, far)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 
 import equinox as eqx
 import jax
@@ -19,6 +20,7 @@ from hea_jax.atomistic.potentials.body_ordered import (
     BodyOrderedFileError,
     Truncation,
     chemical_channels,
+    count_functions,
     load_body_ordered,
     save_body_ordered,
     save_yace,
@@ -26,7 +28,12 @@ from hea_jax.atomistic.potentials.body_ordered import (
 from hea_jax.atomistic.potentials.body_ordered.basis import blocks
 from hea_jax.atomistic.potentials.body_ordered.blocks_of_species import species_blocks
 from hea_jax.atomistic.potentials.body_ordered.harmonics import coupled_triples, gaunt, numpy_harmonics, real_harmonics
-from hea_jax.atomistic.potentials.body_ordered.radial import radial_functions
+from hea_jax.atomistic.potentials.body_ordered.radial import (
+    WIDTH_A,
+    inner_switch,
+    inner_switch_slope,
+    radial_functions,
+)
 from hea_jax.atomistic.potentials.zbl import LammpsTaper, Overlay
 from hea_jax.atomistic.properties import energy_forces_stress
 from tests.atomistic import potential_conformance as kit
@@ -68,15 +75,28 @@ def test_couplings_are_invariant_under_rotation():
 
 
 def test_radial_functions_are_orthonormal_and_end_smoothly():
-    r = np.linspace(2.0, 5.0, 6001)
-    R = np.array(radial_functions(8, 5.0, 2.0, jnp.asarray(r)))
-    np.testing.assert_allclose(np.trapezoid(R[:, None] * R[None] * r**2, r), np.eye(8), atol=2e-5)
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    r, weights = 3.5 + 1.5 * nodes, 1.5 * weights
+    R = np.array(radial_functions(8, 5.0, 2.0, jnp.asarray(r))) / np.array(inner_switch(jnp.asarray(r), 2.0))
+    np.testing.assert_allclose(R * (weights * r**2) @ R.T, np.eye(8), atol=1e-9)
     last = lambda x: radial_functions(8, 5.0, 2.0, x)[7]
     for order in range(4):
         assert abs(float(last(jnp.array(5.0 - 1e-5)))) < 1e4 * (1e-5) ** (4 - order)
         last = jax.grad(last)
-    inside = radial_functions(1, 5.0, 2.0, jnp.array([0.5, 1.0]))[0]
-    assert float(inside[0]) == float(inside[1])
+    assert not np.any(radial_functions(8, 5.0, 2.0, jnp.array([1e-3, 0.5, 2.0, 5.0, 6.0])))
+
+
+def test_the_inner_switch_is_twice_differentiable():
+    s = lambda x: inner_switch(x, 1.6)
+    assert [float(s(jnp.array(x))) for x in (0.0, 1.6, 1.85, 2.1, 4.0)] == [0.0, 0.0, pytest.approx(0.5), 1.0, 1.0]
+    for end in (1.6, 1.6 + WIDTH_A):
+        f = s
+        for _ in range(3):
+            below, above = (float(f(jnp.array(end + d))) for d in (-1e-7, 1e-7))
+            assert abs(above - below) < 2e-4
+            f = jax.grad(f)
+    slope = jax.vmap(jax.grad(s))(jnp.linspace(1.5, 2.2, 50))
+    np.testing.assert_allclose(inner_switch_slope(jnp.linspace(1.5, 2.2, 50), 1.6), slope, atol=1e-13)
 
 
 def test_channels_are_orthonormal_and_the_first_is_blind():
@@ -150,6 +170,10 @@ def test_pace_evaluates_the_exported_file_alike(truncation, tmp_path):
     import ase
 
     potential, atoms = kit.body_ordered(truncation), kit.random_alloy((2, 2, 2), noise=0.05)
+    # The first two atoms stand where radial functions are half switched on.
+    apart = atoms.positions[1] - atoms.positions[0]
+    moved = atoms.positions[0] + 1.9 * apart / jnp.linalg.norm(apart)
+    atoms = eqx.tree_at(lambda a: a.positions, atoms, atoms.positions.at[1].set(moved))
     path = save_yace(tmp_path / "p.yace", potential, offsets_eV={"Nb": -1.0, "W": 2.5})
     E, F, S = energy_forces_stress(potential, atoms, kit.table(potential, atoms))
     peer = ase.Atoms(atoms.symbols(), positions=np.asarray(atoms.positions), cell=np.asarray(atoms.cell), pbc=True)
@@ -167,7 +191,14 @@ def test_file_round_trip(tmp_path):
     restored = load_body_ordered(path)
     assert isinstance(restored, BodyOrdered)
     assert eqx.tree_equal(potential, restored)
-    assert eqx.tree_equal(potential, load_potential(path))
+    content = json.loads(path.read_text())
+    # However it was written again: its format is the one it names.
+    for how in ({"separators": (",", ":")}, {"sort_keys": True}, {"indent": 4}):
+        path.write_text(json.dumps(content, **how))
+        assert eqx.tree_equal(potential, load_potential(path))
+    path.write_text(json.dumps(content)[:-10])
+    with pytest.raises(BodyOrderedFileError, match="not JSON"):
+        load_potential(path)
     cored = load_body_ordered(save_body_ordered(path, potential, core=LammpsTaper(1.2, 2.2)))
     assert isinstance(cored, Overlay)
     assert cored.parts[1].cutoff == 2.2
@@ -200,7 +231,8 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, noise):
     assert _try(path)
 
 
-junk = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+numbers = st.floats() | st.integers() | st.integers(0, 20) | st.sampled_from([10**400, -(10**400), 10**4299, 2**63])
+junk = st.recursive(st.none() | st.booleans() | numbers | st.text(max_size=5) | st.sampled_from(["Xx", "X", "W"]),
                     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
                     max_leaves=6)
 
@@ -216,14 +248,48 @@ def test_any_changed_field_is_read_or_refused(tmp_path_factory, data, value):
     assert _try(folder / "p.json")
 
 
+def _places(content, path=()):
+    """Paths to everything in nested lists and objects."""
+    parts = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [place for name, part in parts for place in ((*path, name), *_places(part, (*path, name)))]
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_any_change_inside_is_read_or_refused(tmp_path_factory, data):
+    """Something anywhere in the file replaced or left out, once or twice."""
+    folder = tmp_path_factory.mktemp("inside")
+    content = json.loads(_valid(folder)) | {"core_zbl_A": [1.2, 2.2], "offsets_eV": {"Nb": 1.0}}
+    for _ in range(data.draw(st.integers(1, 2))):
+        *way, last = data.draw(st.sampled_from(_places(content)))
+        inner = content
+        for name in way:
+            inner = inner[name]
+        if data.draw(st.booleans()):
+            inner[last] = data.draw(junk)
+        else:
+            del inner[last]
+    (folder / "p.json").write_text(json.dumps(content))
+    assert _try(folder / "p.json")
+
+
 def test_errors_name_file_and_field(tmp_path):
     path = save_body_ordered(tmp_path / "p.json", kit.body_ordered())
     content = json.loads(path.read_text())
-    for name, value in (("cutoff_A", "five"), ("coefficients_eV", [[1.0]]), ("truncation", {"pair_radial": -1}),
-                        ("core_zbl_A", [2.0, 1.0]), ("elements", ["W", "W"])):
+    huge = [[10**400, *content["coefficients_eV"][0][1:]], *content["coefficients_eV"][1:]]
+    text = [[str(x) for x in row] for row in content["channels"]]
+    for name, value in (("cutoff_A", "five"), ("cutoff_A", 10**400), ("cutoff_A", 100.1), ("inner_A", 4.6),
+                        ("coefficients_eV", [[1.0]]), ("coefficients_eV", huge), ("channels", text),
+                        ("truncation", {"pair_radial": -1}), ("truncation", {"pair_radial": True}),
+                        ("truncation", {"pair_radial": 10**400}),
+                        ("core_zbl_A", [2.0, 1.0]), ("core_zbl_A", [True, 2.0]), ("core_zbl_A", [1, 10**400]),
+                        ("elements", ["W", "W"]), ("elements", ["Nb", "Mo", "Ta", "Xx"]),
+                        ("elements", ["Nb", "Mo", "Ta", "X"]), ("facts", 1),
+                        ("offsets_eV", "abc"), ("offsets_eV", {"Fe": 1.0}), ("offsets_eV", {"W": 10**400})):
         path.write_text(json.dumps({**content, name: value}))
-        with pytest.raises(BodyOrderedFileError, match=rf"p\.json: {name}"):
+        with pytest.raises(BodyOrderedFileError, match=rf"p\.json: {name}") as caught:
             load_body_ordered(path)
+        assert len(str(caught.value)) < 400
     with pytest.raises(FileNotFoundError):
         load_body_ordered(tmp_path / "none.json")
 
@@ -232,3 +298,25 @@ def test_truncation_out_of_range_is_refused():
     with pytest.raises(ValueError, match="three_l must be a whole number from 0 to 8, got 9"):
         Truncation(three_l=9)
     assert blocks(Truncation(2, 1, 1, 1, 0, 0, 1), 2)[-1].stop == 4 + 2
+
+
+def test_functions_are_counted_without_listing_them():
+    for truncation in (Truncation(), Truncation(3, 0, 4, 2, 2, 3, 3), Truncation(4, 3, 2, 3, 0, 2, 1),
+                       Truncation(1, 1, 8, 1, 3, 6, 1)):
+        for elements in (1, 3):
+            assert count_functions(truncation, elements) == blocks(truncation, elements)[-1].stop
+
+
+def test_a_small_file_of_a_huge_potential_costs_nothing(tmp_path):
+    path = save_body_ordered(tmp_path / "p.json", kit.body_ordered())
+    truncation = {"pair_radial": 8, "three_radial": 16, "three_l": 8, "three_channels": 12, "four_radial": 12,
+                  "four_l": 6, "four_channels": 12}
+    elements = ["Al", "Co", "Cr", "Fe", "Hf", "Mn", "Mo", "Nb", "Ni", "Ta", "Ti", "W"]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "elements": elements, "truncation": truncation}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyOrderedFileError, match=r"coefficients_eV: has shape \(4, \d+\), .* need \(12, \d{8}\)"):
+            load_body_ordered(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()

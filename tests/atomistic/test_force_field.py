@@ -21,6 +21,7 @@ from hea_jax.atomistic.force_field import (
     TableForceField,
     force_field,
 )
+from hea_jax.atomistic.force_field_body_ordered import opposite_places
 from hea_jax.atomistic.neighbours import neighbour_table
 from hea_jax.atomistic.potentials import (
     ZBL,
@@ -34,7 +35,7 @@ from hea_jax.atomistic.potentials import (
     to_setfl,
 )
 from hea_jax.atomistic.potentials.body_ordered import Truncation
-from hea_jax.atomistic.properties import stress
+from hea_jax.atomistic.properties import forces, stress
 from tests.atomistic import potential_conformance as kit
 from tests.helpers import check_gradient
 
@@ -200,3 +201,52 @@ def test_elements_must_agree():
     atoms, pairs = configuration(examples()["learnable"][0])
     with pytest.raises(ValueError, match="elements"):
         force_field(examples()["Zhou"][0], atoms, pairs)
+
+
+def shell_at_the_cutoff(potential, seed):
+    """bcc, of which the third shell (12 neighbours) lies at the cut-off but for round-off, shifted at random."""
+    a = potential.cutoff / 2**0.5
+    atoms = kit.random_alloy((2, 2, 2), a=a, noise=0.0, strain=0.0, elements=potential.elements)
+    shift = jnp.asarray(np.random.default_rng(seed).uniform(-3.0, 3.0, 3))
+    return atoms.displaced(shift + jnp.zeros_like(atoms.positions))
+
+
+@pytest.mark.parametrize("name", ["body-ordered, no four-body", "learnable", "eam.alloy", "Zhou",
+                                  "table shorter than the cut-off"])
+def test_forces_with_a_shell_exactly_at_the_cutoff(name):
+    potential = examples()[name][0]
+    for seed in range(6):
+        atoms = shell_at_the_cutoff(potential, seed)
+        pairs = neighbour_table(atoms, potential.cutoff, capacity=26)
+        assert bool(jnp.all(pairs.mask))
+        ours, reference = both(potential, atoms, pairs)
+        size = max(1.0, float(jnp.max(jnp.abs(reference.forces))))
+        np.testing.assert_allclose(jnp.sum(ours.forces, axis=0), 0.0, atol=1e-11 * size)
+        # Tables have a step in the slope at the cut-off (1e-9), or in the energy, which has no derivative there.
+        step = {"eam.alloy": 1e-8, "table shorter than the cut-off": 1e-3}.get(name, 1e-11)
+        np.testing.assert_allclose(ours.forces, reference.forces, atol=step * size)
+
+
+def test_a_pair_missing_from_one_row_takes_no_other_force():
+    potential = examples()["body-ordered, no four-body"][0]
+    atoms, pairs = configuration(potential)
+    place = opposite_places(pairs, jnp.arange(atoms.number))
+    width = pairs.index.shape[1]
+    assert bool(jnp.all((place >= 0) == pairs.mask))
+    i, k = divmod(int(place[0, 0]), width)
+    np.testing.assert_array_equal(pairs.index[i, k], 0)
+    one_sided = eqx.tree_at(lambda p: p.mask, pairs, pairs.mask.at[i, k].set(False))
+    assert int(opposite_places(one_sided, jnp.arange(atoms.number))[0, 0]) == -1
+    field = force_field(potential, atoms, one_sided).evaluate(atoms.positions, atoms.cell)
+    # Atom i lacks the pull of a pair that it does not know; nobody else is touched.
+    others = jnp.arange(atoms.number) != i
+    expected = forces(potential, atoms, one_sided)
+    np.testing.assert_allclose(field.forces[others], expected[others], rtol=0, atol=1e-11)
+
+
+def test_a_table_shorter_than_the_cutoff_is_refused():
+    potential = examples()["learnable"][0]
+    atoms = kit.random_alloy((1, 1, 1))
+    with pytest.raises(ValueError, match=r"built for 3\.5 Å.*neighbour_table\(atoms, potential\.cutoff\)"):
+        force_field(potential, atoms, neighbour_table(atoms, 3.5, skin=3.0))
+    force_field(potential, atoms, neighbour_table(atoms, potential.cutoff * (1.0 - 1e-12)))

@@ -123,3 +123,9 @@ def test_beyond_the_table_of_densities(own_file):
     last = potential.drho * (potential.embedding_table.shape[1] - 1)
     assert float(jnp.max(jnp.sum(potential.radial(r, i, j)[1], axis=1))) > last
     check(potential, atoms, own_file)
+
+
+def test_running_out_of_time_is_an_error_of_lammps():
+    with pytest.raises(LammpsError, match=r"longer than 0\.001 s .* raise `timeout_s`"):
+        lammps_single_point(kit.random_alloy((1, 1, 1)), pair_commands=("pair_style zbl 1 2", "pair_coeff * * 41 41"),
+                            timeout_s=0.001)

@@ -60,6 +60,29 @@ def test_every_pair_stands_in_both_rows():
     assert {(j, i, tuple(-s for s in S)) for i, j, S in ours} == set(ours)
 
 
+def test_a_shell_at_the_cutoff_is_whole_and_in_both_rows():
+    """bcc with its third shell (12 pairs) at the cut-off but for round-off, turned and shifted."""
+    rng = np.random.default_rng(0)
+    corner = np.stack(np.meshgrid(*map(np.arange, (2, 2, 2)), indexing="ij"), -1).reshape(-1, 3)
+    ideal, a = np.concatenate([corner, corner + 0.5]), 5.0 / np.sqrt(2.0)
+    for turn in (np.eye(3), *(np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(9))):
+        x = (ideal * a + rng.uniform(-3, 3, 3)) @ turn
+        atoms = Atoms(jnp.asarray(x), jnp.asarray(2 * a * turn), jnp.zeros(16, jnp.int32), ("W",))
+        pairs = neighbour_table(atoms, 5.0)
+        assert pairs.mask.sum(axis=1).tolist() == [26] * 16
+        ours, _ = listed(atoms, pairs)
+        assert {(j, i, tuple(-s for s in S)) for i, j, S in ours} == set(ours)
+
+
+@pytest.mark.parametrize("cutoff", [700.0, 1e6, 1e300])
+def test_an_absurd_cutoff_is_refused_at_once(cutoff):
+    atoms = structure(1, 3.0 * np.eye(3))
+    with pytest.raises(ValueError, match=r"cut-off .* reaches .* in the cell \[\[3\.0"):
+        neighbour_table(atoms, cutoff)
+    cluster = structure(5, 5.0 * np.eye(3), (False, False, False))
+    assert bool(jnp.all(neighbour_table(cluster, cutoff).mask[:, :4]))
+
+
 def test_zero_cell_vectors_in_open_directions():
     atoms = structure(5, 5.0 * np.eye(3), (False, False, False))
     bare = eqx.tree_at(lambda a: a.cell, atoms, jnp.zeros((3, 3)))

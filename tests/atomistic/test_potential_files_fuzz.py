@@ -221,6 +221,29 @@ def test_a_header_does_not_make_us_allocate(folder, valid, suffix, count):
             tracemalloc.stop()
 
 
+@pytest.mark.parametrize("suffix", ["eam.alloy", "eam.fs", "eam"])
+def test_an_absurd_cutoff_is_refused_with_its_line(folder, valid, suffix):
+    lines = valid[suffix].decode().split("\n")
+    at = 2 if suffix == "eam" else 4
+    lines[at] = " ".join([*lines[at].split()[:4], "550"])
+    path = folder / f"far.{suffix}"
+    path.write_text("\n".join(lines))
+    for read, error_type in ((FORMATS[suffix][0], FORMATS[suffix][1]), (load_potential, PotentialFileError)):
+        with pytest.raises(error_type, match=rf"far\.{suffix}, line {at + 1}: cutoff is 550 Å.*correct"):
+            read(path)
+
+
+def test_an_absurd_cutoff_of_any_format_is_refused(folder, valid):
+    path = folder / "far.json"
+    path.write_text(json.dumps(json.loads(valid["json"]) | {"cutoff": 550.0}))
+    snap = folder / "far.snapcoeff"
+    snap.write_text("1 3\nW 0.5 1\n-2.9\n0.1\n0.2\n")
+    snap.with_suffix(".snapparam").write_text("rcutfac 550\ntwojmax 1\n")
+    for file in (path, snap):
+        with pytest.raises(PotentialFileError, match=rf"{file.name}: the cut-off is 550 Å.*correct"):
+            load_potential(file)
+
+
 LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=20)
 
 

@@ -58,6 +58,13 @@ def test_other_elements_are_refused(potentials):
         energy(potentials["Morse"], atoms, neighbour_table(atoms, 5.5))
 
 
+@pytest.mark.parametrize("verb", [energy, forces, stress, energy_forces_stress])
+def test_a_table_shorter_than_the_cutoff_is_refused(potentials, verb):
+    atoms = kit.random_alloy((1, 1, 1))
+    with pytest.raises(ValueError, match=r"built for 3\.5 Å, the potential reaches 5\.5 Å: build it with"):
+        verb(potentials["Morse"], atoms, neighbour_table(atoms, 3.5))
+
+
 def test_learnable_radial_functions_are_thrice_differentiable():
     """Third derivatives are continuous where pieces meet: the inner radius and the cut-off."""
     potential = kit.learnable_eam()

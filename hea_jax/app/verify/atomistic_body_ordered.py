@@ -47,13 +47,15 @@ def _alloy(elements: tuple[str, ...], seed: int, displacement_A: float) -> Any:
 
 
 def _pace() -> list[Check]:
-    """Four elements, all body orders; PACE reads ``.yace`` and interpolates radial functions at 0.001 Å."""
+    """Four elements, all body orders, one pair where radial functions are half switched on; PACE reads ``.yace`` and
+    interpolates radial functions at 0.001 Å."""
     try:
         from pyace import PyACECalculator  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise Skip("PACE: pip install python-ace") from None
     import ase
     import equinox as eqx
+    import jax.numpy as jnp
     import numpy as np
 
     from hea_jax.atomistic.neighbours import neighbour_table
@@ -62,17 +64,21 @@ def _pace() -> list[Check]:
 
     potential = _potential(Truncation(4, 2, 2, 4, 2, 2, 2), ELEMENTS, 5.0)
     atoms = _alloy(ELEMENTS, 1, 0.05)
+    apart = atoms.positions[1] - atoms.positions[0]
+    near = atoms.positions[0] + 1.9 * apart / jnp.linalg.norm(apart)
+    atoms = eqx.tree_at(lambda a: a.positions, atoms, atoms.positions.at[1].set(near))
     pairs = neighbour_table(atoms, potential.cutoff)
-    E, F, _ = eqx.filter_jit(energy_forces_stress)(potential, atoms, pairs)
+    E, F, S = eqx.filter_jit(energy_forces_stress)(potential, atoms, pairs)
     with tempfile.TemporaryDirectory() as folder:
         calculator = PyACECalculator(str(save_yace(Path(folder) / "potential.yace", potential)))
         peer = ase.Atoms(atoms.symbols(), positions=np.asarray(atoms.positions), cell=np.asarray(atoms.cell), pbc=True,
                          calculator=calculator)
-        energy, forces = peer.get_potential_energy(), peer.get_forces()
+        energy, forces, stress = peer.get_potential_energy(), peer.get_forces(), peer.get_stress(voigt=False)
     n, source = atoms.number, "PACE (python-ace) on the exported file"
-    difference = float(np.abs(np.asarray(F) - forces).max())
+    difference = lambda ours, theirs: float(np.abs(np.asarray(ours) - theirs).max())
     return [Check("energy per atom", float(E) / n, energy / n, "eV", 1e-8, source),
-            Check("largest difference of a force", difference, 0.0, "eV/Å", 1e-7, source)]
+            Check("largest difference of a force", difference(F, forces), 0.0, "eV/Å", 1e-7, source),
+            Check("largest difference of a stress", difference(S, stress), 0.0, "eV/Å³", 1e-9, source)]
 
 
 def _fit() -> list[Check]:

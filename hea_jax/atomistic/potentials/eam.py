@@ -63,7 +63,7 @@ def _components(positions, cell, pairs):
     for axis in range(3):
         x = positions[:, axis]
         image = shift[..., 0] * cell[0, axis] + shift[..., 1] * cell[1, axis] + shift[..., 2] * cell[2, axis]
-        vector = take(x, pairs.index) + image - x[:, None]
+        vector = (take(x, pairs.index) - x[:, None]) + image
         fixed = jax.lax.stop_gradient(vector)
         far = (pairs.cutoff + pairs.skin + 1.0) if axis == 0 else 0.0
         # Adds zero, but keeps the select out of the derivative: radial functions are flat at the padding.

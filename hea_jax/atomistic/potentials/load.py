@@ -7,6 +7,7 @@ Source: Daw, Foiles & Baskes 1993 (the DYNAMO formats); LAMMPS manual, ``pair_st
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from hea_jax.atomistic.potentials.funcfl import load_funcfl
 from hea_jax.atomistic.potentials.setfl import read_setfl
 from hea_jax.atomistic.potentials.shipped import chosen, potential_from_json
 from hea_jax.atomistic.potentials.snap import load_snap
-from hea_jax.atomistic.potentials.table_file import PotentialFileError
+from hea_jax.atomistic.potentials.table_file import LARGEST_CUTOFF_A, PotentialFileError
 from hea_jax.records import AbstractPotential
 
 Elements = tuple[str, ...] | None
@@ -32,12 +33,14 @@ class UnknownFormatError(PotentialFileError):
 class Sample:
     """A file as the detectors see it.
 
-    ``text``: its beginning, without leading blanks; ``lines``: its first lines as words, without comments (after #),
-    empty lines included; ``count``: the number of words after the third line.
+    ``text``: its beginning, without leading blanks; ``named``: what a JSON object calls its ``format``; ``lines``: its
+    first lines as words, without comments (after #), empty lines included; ``count``: the number of words after the
+    third line.
     """
 
     path: Path
     text: str
+    named: object
     lines: tuple[tuple[str, ...], ...]
     count: int
 
@@ -61,8 +64,8 @@ def load_potential(path: str | Path, elements: Sequence[str] | None = None) -> A
     ``elements`` chooses among those of the file, in the order wanted (default: all, in the order of the file); it names
     the one element of a funcfl file.
 
-    Raises ``FileNotFoundError``, ``UnknownFormatError``, the reader's own ``PotentialFileError``, or ``ValueError`` for
-    elements that are not in the file.
+    Raises ``FileNotFoundError``, ``UnknownFormatError``, the reader's own ``PotentialFileError``, that error also for a
+    cut-off above ``LARGEST_CUTOFF_A`` (Å), or ``ValueError`` for elements that are not in the file.
     """
     path = Path(path)
     if not path.is_file():
@@ -71,16 +74,36 @@ def load_potential(path: str | Path, elements: Sequence[str] | None = None) -> A
     wanted = None if elements is None else tuple(elements)
     for candidate in FORMATS:
         if candidate.matches(sample):
-            return candidate.read(path, wanted)
+            return _limited(path, candidate.read(path, wanted))
     raise UnknownFormatError(f"{path} is in none of the formats {', '.join(f.name for f in FORMATS)}: call the reader "
                              "of the format it should be in, which says what is wrong")
+
+
+def _limited(path: Path, potential: AbstractPotential) -> AbstractPotential:
+    if potential.cutoff > LARGEST_CUTOFF_A:
+        raise PotentialFileError(f"{path}: the cut-off is {potential.cutoff:g} Å, potentials end below "
+                                 f"{LARGEST_CUTOFF_A:g} Å: correct the numbers that make it")
+    return potential
 
 
 def _sampled(path: Path) -> Sample:
     text = path.read_text(encoding="utf-8", errors="replace")
     lines = [line.split("#")[0] for line in text.split("\n")]
-    return Sample(path, text.lstrip()[:1000], tuple(tuple(line.split()) for line in lines[:40]),
+    return Sample(path, text.lstrip()[:1000], _named_format(text), tuple(tuple(line.split()) for line in lines[:40]),
                   sum(len(line.split()) for line in lines[3:]))
+
+
+def _named_format(text: str) -> object:
+    """What a JSON object calls its ``format`` (None for anything else)."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        return json.loads(text)["format"]
+    except KeyError:
+        return None
+    except (ValueError, RecursionError):
+        # Damaged: the reader of the format that it mentions says what is wrong.
+        return FORMAT if f'"{FORMAT}"' in text else None
 
 
 def _is_json(sample: Sample) -> bool:
@@ -151,7 +174,7 @@ def _read_json(path: Path, elements: Elements) -> AbstractPotential:
 
 
 def _is_body_ordered(sample: Sample) -> bool:
-    return _is_json(sample) and f'"format": "{FORMAT}"' in sample.text
+    return sample.named == FORMAT
 
 
 def _read_body_ordered(path: Path, elements: Elements) -> AbstractPotential:

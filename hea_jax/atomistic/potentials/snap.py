@@ -10,7 +10,6 @@ Sources: Thompson, Swiler, Trott, Foiles & Tucker 2015; Wood & Thompson 2018 (qu
 Thompson 2020 (by element); LAMMPS manual, ``pair_style snap`` (options and their defaults).
 """
 
-import math
 from pathlib import Path
 
 import equinox as eqx
@@ -33,6 +32,7 @@ from hea_jax.atomistic.potentials.snap_files import (
     read_snap_coefficients,
     read_snap_parameters,
 )
+from hea_jax.atomistic.potentials.table_file import LARGEST_CUTOFF_A
 from hea_jax.records import AbstractPotential, Atoms, Neighbours, pair_vectors
 
 BLOCK = 16
@@ -186,9 +186,9 @@ def snap_from(coefficients: SnapCoefficients, parameters: SnapParameters, *, ele
             raise SnapError(f"sinner and dinner need one value for each of {', '.join(content.elements)}: add them")
         inner = jnp.asarray(np.array([p.sinner, p.dinner])[:, rows])
     cutoff = 2.0 * p.rcutfac * float(content.radii[rows].max())
-    if not (math.isfinite(cutoff) and 2.0 * p.rcutfac * float(content.radii[rows].min()) > p.rmin0):
+    if not (cutoff <= LARGEST_CUTOFF_A and 2.0 * p.rcutfac * float(content.radii[rows].min()) > p.rmin0):
         raise SnapError(f"the cut-off of the smallest radius must exceed rmin0 ({p.rmin0:g} Å), and the largest "
-                        f"({cutoff:g} Å) be finite: correct radii, rcutfac or rmin0")
+                        f"({cutoff:g} Å) be at most {LARGEST_CUTOFF_A:g} Å: correct radii, rcutfac or rmin0")
     return SNAP(
         coefficients=jnp.asarray(content.coefficients[rows]), radius=jnp.asarray(content.radii[rows]),
         weight=jnp.asarray(content.weights[rows]), inner_A=inner, rcutfac=jnp.asarray(p.rcutfac),

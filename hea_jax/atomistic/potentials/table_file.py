@@ -16,6 +16,8 @@ import numpy as np
 FORTRAN = "correct the entry (Fortran exponents must be written with E, not D)"
 MISPLACED = "either the entry is wrong, or the tables before it are not as long as the header announces"
 LARGEST_INTEGER = 2**31 - 1
+LARGEST_CUTOFF_A = 100.0
+"""Cut-offs beyond this are refused: a neighbour table would hold a hundred thousand pairs per atom."""
 
 
 class PotentialFileError(ValueError):
@@ -122,6 +124,8 @@ class TableReader:
         for name, value in (("drho", drho), ("dr", dr), ("cutoff", cutoff)):
             if value <= 0:
                 raise self.error(f"{name} is {value}: spacings and cut-off must be positive; correct the entry")
+        if cutoff > LARGEST_CUTOFF_A:
+            raise self.error(f"cutoff is {cutoff:g} Å, potentials end below {LARGEST_CUTOFF_A:g} Å: correct the entry")
         for name, value in (("nrho", nrho), ("nr", nr)):
             if value < 5:
                 raise self.error(f"{name} is {value}: at least 5 points are needed to interpolate; correct the entry")

@@ -18,6 +18,7 @@ Sources: Drautz 2019 (atomic cluster expansion); Willatt, Musil & Ceriotti 2018 
 import dataclasses
 import functools
 import itertools
+import math
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Truncation:
                   "four_radial": (0, 12), "four_l": (0, 6), "four_channels": (1, 118)}
         for name, (low, high) in limits.items():
             value = getattr(self, name)
-            if not (isinstance(value, int) and low <= value <= high):
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
 
     @property
@@ -119,8 +120,12 @@ def _triples(orders, count):
 
 
 def count_functions(truncation: Truncation, elements: int) -> int:
-    """Number of coefficients per central element."""
-    return blocks(truncation, elements)[-1].stop
+    """Number of coefficients per central element, in closed form: whatever the truncation, nothing is listed."""
+    three, four = len(truncation.three(elements)), len(truncation.four(elements))
+    # Of one, two and three different angular momenta, as in ``_triples``.
+    triples = {1: math.comb(four + 2, 3), 2: math.comb(four + 1, 2) * four, 3: four**3}
+    return (elements * truncation.pair_radial + math.comb(three + 1, 2) * (truncation.three_l + 1)
+            + sum(triples[len(set(orders))] for orders in coupled_triples(truncation.four_l)))
 
 
 def chemical_channels(elements: tuple[str, ...]) -> np.ndarray:

@@ -1,0 +1,58 @@
+"""The body-ordered potential that ships: its file, its errors on DFT that it has not seen, short distances."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hea_jax.atomistic.fitting.evaluation import evaluate
+from hea_jax.atomistic.neighbours import neighbour_table
+from hea_jax.atomistic.potentials import load_potential
+from hea_jax.atomistic.potentials.body_ordered.file import read_body_ordered
+from hea_jax.atomistic.potentials.shipped import BODY_ORDERED, shipped_body_ordered
+from hea_jax.atomistic.properties import energy
+from hea_jax.electronic import shipped_dataset
+from hea_jax.records import Atoms
+
+
+@pytest.fixture(scope="module")
+def potential():
+    return shipped_body_ordered()
+
+
+def test_it_is_recognised_and_says_what_it_is(potential):
+    assert type(load_potential(BODY_ORDERED)) is type(potential)
+    facts = read_body_ordered(BODY_ORDERED)["facts"]
+    _, energy_meV, force = facts["held_out_frames_energy_mae_meV_force_mae_eV_per_A"]["all"]
+    assert energy_meV < 5.0
+    assert force < 0.12
+    for dft, fit in facts["unrelaxed_vacancy_eV_dft_and_fit"].values():
+        assert abs(dft - fit) < 0.3
+
+
+def test_vacancies_of_the_file_are_those_of_the_potential(potential):
+    """And of DFT within 0.3 eV: the cells of 15 atoms of the shipped set."""
+    facts = read_body_ordered(BODY_ORDERED)["facts"]["unrelaxed_vacancy_eV_dft_and_fit"]
+    data = shipped_dataset()
+    frames = dict(zip(data.names, data.frames, strict=True))
+    for element, (dft, fit) in facts.items():
+        pair = [frames[f"vacancy15-pure-{element}"], frames[f"eos_bcc-{element}-1.0"]]
+        E = evaluate(potential, pair).energy_eV
+        reference = [float(frame.free_energy_eV) for frame in pair]
+        assert E[0] - 7.5 * E[1] == pytest.approx(fit, abs=2e-3)
+        assert reference[0] - 7.5 * reference[1] == pytest.approx(dft, abs=2e-3)
+
+
+def test_two_atoms_repel_at_short_distances(potential):
+    """No well inside: what closer pairs feel is the core alone, and from there the energy falls to one minimum."""
+    r = np.arange(0.8, 2.3, 0.02)
+    for species in [(a, b) for a in range(4) for b in range(a, 4)]:
+        E = []
+        for d in r:
+            x = jnp.array([[0.0, 0.0, 0.0], [d, 0.0, 0.0]])
+            atoms = Atoms(x, 40.0 * jnp.eye(3), jnp.array(species, jnp.int32), potential.elements)
+            E.append(float(energy(potential, atoms, neighbour_table(atoms, potential.cutoff))))
+        E = np.array(E)
+        inside = r < 1.95
+        assert np.all(np.diff(E[inside]) < 0)
+        assert E[0] > 100
+        assert E.min() > -5
