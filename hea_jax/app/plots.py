@@ -48,7 +48,7 @@ def parity_plots(panels: Sequence[Parity]) -> Any:
             below = figure.add_subplot(grid[1, column], sharex=above)
             _draw_parity(above, below, panel, marks)
         handles = _group_handles(marks)
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4 * len(panels)))
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 3 * len(panels)))
         figure.align_ylabels()
         return figure
 

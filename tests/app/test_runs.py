@@ -3,11 +3,13 @@
 import json
 
 import fake_chain
+import jax
 import numpy as np
 import pytest
 from fake_chain import STAGES, FakeConfig, Section
 
 from hea_jax.app.runs import Number, Stage, StageFailed, StageResult, plan, run_chain, without_timings
+from hea_jax.app.runs.programs import release_programs
 
 
 def run(folder, config=None, stages=STAGES):
@@ -200,3 +202,15 @@ def test_checkpoints_of_another_shape_or_damaged_are_left_out(tmp_path):
     summary, _ = run(tmp_path, stages=(Stage("one", stage),))
     assert seen == [True, None, None, None, None]
     assert len(summary["warnings"]) == 3
+
+
+def test_compiled_programs_are_let_go_before_memory_maps_run_out(tmp_path):
+    maps, limit = tmp_path / "maps", tmp_path / "limit"
+    limit.write_text("100\n")
+    compiled = jax.jit(lambda x: x + 1)
+    compiled(1.0)
+    for used, let_go in ((40, False), (60, True)):
+        maps.write_text("a map\n" * used)
+        assert release_programs(maps, limit) is let_go
+        assert compiled._cache_size() == (0 if let_go else 1)
+    assert not release_programs(tmp_path / "nowhere", limit)

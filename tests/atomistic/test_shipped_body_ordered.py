@@ -1,10 +1,13 @@
 """The body-ordered potential that ships: its file, its errors on DFT that it has not seen, short distances."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hea_jax.atomistic.fitting.evaluation import evaluate
+from hea_jax.atomistic.fitting.linear.crystal_rows import value_and_row
+from hea_jax.atomistic.fitting.targets import ElasticConstant, LatticeConstant, observe, pure_cell
 from hea_jax.atomistic.neighbours import neighbour_table
 from hea_jax.atomistic.potentials import load_potential
 from hea_jax.atomistic.potentials.body_ordered.file import read_body_ordered
@@ -12,6 +15,7 @@ from hea_jax.atomistic.potentials.shipped import BODY_ORDERED, shipped_body_orde
 from hea_jax.atomistic.properties import energy
 from hea_jax.electronic import shipped_dataset
 from hea_jax.records import Atoms
+from hea_jax.structures.ordered import PROTOTYPES
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +60,26 @@ def test_two_atoms_repel_at_short_distances(potential):
         assert np.all(np.diff(E[inside]) < 0)
         assert E[0] > 100
         assert E.min() > -5
+
+
+def crystal_targets(potential, element):
+    cell = pure_cell(PROTOTYPES["bcc"], element, 3.2, potential.elements, potential.cutoff)
+    return [LatticeConstant(cell), *(ElasticConstant(cell, which) for which in range(3))]
+
+
+@pytest.mark.slow
+def test_closed_forms_of_lattice_and_elastic_constants_are_those_of_a_relaxation(potential):
+    fitted, core = potential.parts
+    for target in crystal_targets(potential, "Ta"):
+        assert value_and_row(target, fitted, core)[0] == pytest.approx(float(observe(target, potential)), rel=1e-6)
+
+
+def test_slopes_of_lattice_and_elastic_constants_are_their_differences(potential):
+    fitted, core = potential.parts
+    c = fitted.coefficients
+    direction = np.random.default_rng(0).normal(size=c.shape) * 1e-5 * np.abs(np.asarray(c))
+    moved = lambda sign: eqx.tree_at(lambda p: p.coefficients, fitted, c + sign * direction)
+    for target in crystal_targets(potential, "Nb"):
+        slope = value_and_row(target, fitted, core)[1]
+        ahead, behind = (value_and_row(target, moved(sign), core)[0] for sign in (1, -1))
+        assert slope @ direction.ravel() == pytest.approx(0.5 * (ahead - behind), rel=2e-3)

@@ -15,6 +15,7 @@ import numpy as np
 
 from hea_jax.app.fit.targets import built
 from hea_jax.atomistic.fitting.linear import LinearSolution, NormalEquations
+from hea_jax.atomistic.fitting.linear.crystal_rows import value_and_row
 from hea_jax.atomistic.fitting.targets import observe
 from hea_jax.atomistic.potentials import Overlay
 from hea_jax.atomistic.potentials.body_ordered import BodyOrdered
@@ -60,7 +61,7 @@ def _observed(targets, sections, potential, core, context, progress) -> tuple[np
     values, slopes = [], []
     for target, section in zip(targets, sections, strict=True):
         context.progress(f"physical targets: {section.label}", *progress)
-        value, slope = _value_and_slope(potential, target, core)
+        value, slope = (value_and_row if _in_closed_form(section) else _by_autodiff)(target, potential, core)
         if not (np.isfinite(value) and np.isfinite(slope).all()):
             raise ValueError(f"target {section.label} has no value at the fit (its structure is not stable there): "
                              "leave it out, or give the data of its neighbourhood more weight")
@@ -69,8 +70,14 @@ def _observed(targets, sections, potential, core, context, progress) -> tuple[np
     return np.array(values), np.array(slopes)
 
 
+def _in_closed_form(section) -> bool:
+    """Whether nothing but the lattice constant of one element relaxes."""
+    rigid = len(section.composition) == 1 and section.lattice in ("sc", "bcc", "fcc")
+    return rigid and section.kind in ("lattice_constant", "C11", "C12", "C44")
+
+
 @eqx.filter_jit
-def _value_and_slope(potential, target, core):
+def _by_autodiff(target, potential, core):
     def number(coefficients):
         return observe(target, with_core(eqx.tree_at(lambda p: p.coefficients, potential, coefficients), core))
 

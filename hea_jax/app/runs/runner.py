@@ -18,6 +18,7 @@ from hea_jax.app.runs.atomic import canonical_json, digest, file_digest, write_a
 from hea_jax.app.runs.context import Context
 from hea_jax.app.runs.folder import RunFolder, StoredResult
 from hea_jax.app.runs.lock import locked
+from hea_jax.app.runs.programs import release_programs
 from hea_jax.app.runs.progress import AbstractReporter, PlainReporter
 from hea_jax.app.runs.stage import ConfigView, Stage, check_chain
 from hea_jax.app.runs.summary import code_hash, machine, summarise
@@ -127,6 +128,7 @@ class _Run:
         context = Context(workspace, checkpoints, self.base, self.reporter)
         inputs = _Inputs(stage, self.results, self.records)
         self.observer(stage.name, "started")
+        release_programs()
         started = time.perf_counter()
         try:
             result = stage.run(ConfigView(self.config, stage), inputs, context)
