@@ -30,6 +30,7 @@ SHAPES = {256: (4, 4, 8), 2048: (8, 8, 16), 8192: (16, 16, 16), 32000: (20, 20, 
 LATTICE_A, SKIN_A, DT_FS, START_K = 3.24, 1.0, 2.0, 1200.0
 COST_US = {"SNAP": 400.0, "BodyOrdered": 14.0, "jax-md EAM": 10.0, "lammps snap": 60.0}
 """Guesses of CPU time per atom and step, for the number of steps; 1.5 where none is given."""
+FEWEST = 300
 LARGEST = {"SNAP": 256}
 """No measurements beyond: they would take longer than all others together."""
 PROFILED = dict.fromkeys(("LearnableEAM", "TabulatedEAM"), ("pair vectors and distances", "first pass: densities"))
@@ -48,9 +49,15 @@ def crystal(atoms: int, kinds: int):
 
 
 def steps_for(model: str, atoms: int, budget_s: float) -> int:
-    """Steps of one turn, a multiple of 10; where ten of LAMMPS' SNAP take longer than the budget, three or more."""
+    """Steps of one turn, a multiple of 10; where ten of LAMMPS' SNAP take longer than the budget, three or more.
+
+    Never fewer than ``FEWEST`` of our EAMs: in chunks shorter than a vibration the driver cannot tell a crystal from a
+    melt and builds tables at every visit of the host, which no user's run does.
+    """
     fit = int(budget_s / (COST_US.get(model, 1.5) * 1e-6 * atoms))
-    return max(3, fit) if model == "lammps snap" and fit < 10 else 10 * max(1, min(80, fit // 10))
+    if model == "lammps snap" and fit < 10:
+        return max(3, fit)
+    return max(FEWEST if model.endswith("EAM") and not model.startswith("jax-md") else 10, 10 * min(80, fit // 10))
 
 
 # ---- worker: ours and jax-md, in a process pinned to its cores -----------------------------------------------------
