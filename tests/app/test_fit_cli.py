@@ -200,7 +200,7 @@ def test_linear_potential_end_to_end_chooses_its_prior_and_resumes(tmp_path):
              "body_ordered.prior.scales_eV_per_A=[0.03, 0.3]", "sanity.run=false",
              "targets=[{kind: energy_difference, composition: {Mo: 0.5, W: 0.5}, lattice: B2, value: -80, "
              "tolerance: 0.01}, {kind: C44, composition: {W: 1}, value: 143, tolerance: 0.2}, "
-             "{kind: lattice_constant, composition: {W: 1}, value: 3.2, tolerance: 0.0001}]")
+             "{kind: lattice_constant, composition: {W: 1}, value: 3.2, tolerance: 0.0001, weight: 100}]")
     folder = tmp_path / "linear"
     assert killed_after(folder, "checkpoints/fit-*/train_*.h5", *model) == -signal.SIGKILL
     assert fit(folder, *model) == 0
