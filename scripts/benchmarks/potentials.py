@@ -31,6 +31,7 @@ LATTICE_A, SKIN_A, DT_FS, START_K = 3.24, 1.0, 2.0, 1200.0
 COST_US = {"SNAP": 400.0, "BodyOrdered": 14.0, "jax-md EAM": 10.0, "lammps snap": 60.0}
 """Guesses of CPU time per atom and step, for the number of steps; 1.5 where none is given."""
 FEWEST = 300
+"""Steps of a turn of our EAMs, at least."""
 LARGEST = {"SNAP": 256}
 """No measurements beyond: they would take longer than all others together."""
 PROFILED = dict.fromkeys(("LearnableEAM", "TabulatedEAM"), ("pair vectors and distances", "first pass: densities"))

@@ -22,23 +22,6 @@ def held_out(folder: Path) -> dict:
     return {row["group"]: short(row) for row in rows}
 
 
-def vacancies(potential, elements) -> dict[str, list[float]]:
-    """Unrelaxed formation energies (eV) in 16 sites, [DFT, potential], where the shipped set has them."""
-    from hea_jax.atomistic.fitting.evaluation import evaluate
-    from hea_jax.electronic import shipped_dataset
-
-    data = shipped_dataset()
-    frames = dict(zip(data.names, data.frames, strict=True))
-    out = {}
-    for element in elements:
-        pair = [frames.get(name) for name in (f"vacancy15-pure-{element}", f"eos_bcc-{element}-1.0")]
-        if None not in pair:
-            fit = evaluate(potential, pair).energy_eV
-            dft = [float(frame.free_energy_eV) for frame in pair]
-            out[element] = [round(float(e[0] - 7.5 * e[1]), 3) for e in (dft, fit)]
-    return out
-
-
 def main() -> None:
     """Read the run, write the file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -48,11 +31,13 @@ def main() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    from hea_jax.app.verify.atomistic_body_ordered import unrelaxed_vacancies
     from hea_jax.atomistic.potentials.body_ordered.file import load_body_ordered, read_body_ordered, save_body_ordered
 
     path = options.run / "potential.json"
     potential, content = load_body_ordered(path), read_body_ordered(path)
     fitted, core = potential.parts
+    vacancies = {e: [round(x, 3) for x in pair] for e, pair in unrelaxed_vacancies(potential).items()}
     summary = json.loads((options.run / "summary.json").read_text())
     numbers = summary["numbers"]
     elastic = {e: [round(x, 1) for x in numbers[f"sanity.elastic_constants_{e}"]["value"]] for e in potential.elements}
@@ -63,7 +48,7 @@ def main() -> None:
         "held_out_frames_energy_mae_meV_force_mae_eV_per_A": held_out(options.run),
         "prior_eV_per_A": numbers["fit.prior_scale"]["value"],
         "C11_C12_C44_GPa": elastic,
-        "unrelaxed_vacancy_eV_dft_and_fit": vacancies(potential, potential.elements),
+        "unrelaxed_vacancy_eV_dft_and_fit": vacancies,
         "checks_not_met": [f"{v['name']}: {v['text']}" for v in summary["verdicts"] if not v["passed"]],
         "offsets_eV_of_sources": content["facts"]["offsets_eV_of_sources"],
         "weights": config["weights"], "made_with": "configs/fit_li2020.yaml, " + summary["versions"]["hea_jax"],

@@ -15,7 +15,7 @@ from hea_jax.app.fit.offsets import check_offsets
 from hea_jax.app.fit.stage_data import part_table
 from hea_jax.app.fit.stage_eam_blocks import check_blocks
 from hea_jax.app.fit.stage_linear import check_forces, check_model, model_of
-from hea_jax.app.fit.targets import built
+from hea_jax.app.fit.targets import all_built
 from hea_jax.app.runs import plan
 from hea_jax.app.runs.atomic import write_atomic
 from hea_jax.app.runs.command import WRONG, print_places, print_verdicts, run_told
@@ -63,8 +63,7 @@ def _check(config: FitConfig, given: Inputs) -> None:
         cutoff = config.learnable_eam.cutoff_A
         if not 0.5 < config.learnable_eam.inner_A < cutoff:
             raise DatasetError("learnable_eam: inner_A must lie between 0.5 Å and cutoff_A")
-    for target in config.targets:
-        built(target, given.data.elements, cutoff, given.data.dataset, config.sanity.lattice_constants_A)
+    all_built(config, given.data, cutoff)
     foreign = sorted(set(config.sanity.composition or ()) - set(given.data.elements))
     if foreign:
         raise DatasetError(f"sanity.composition names {', '.join(foreign)}, of which there are no data: leave it out")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hea_jax.app.fit.eam_problem import EamProblem, final_objective
-from hea_jax.app.fit.targets import built
+from hea_jax.app.fit.targets import all_built
 from hea_jax.app.runs import Number
 from hea_jax.atomistic.fitting.fit import _gradient, _newton
 from hea_jax.atomistic.fitting.reduced import ScaledObjective
@@ -78,9 +78,7 @@ def targeted(config, context, given, objective: ScaledObjective, z) -> tuple:
 
     Raises ``ValueError`` naming targets without a value at the fit to the data alone.
     """
-    cutoff = config.learnable_eam.cutoff_A
-    targets = tuple(built(t, given.data.elements, cutoff, given.data.dataset, config.sanity.lattice_constants_A)
-                    for t in config.targets)
+    targets = all_built(config, given.data, config.learnable_eam.cutoff_A)
     values = np.array([t.value for t in config.targets])
     tolerances = np.array([t.scale for t in config.targets])
     like = {"state": initial_targeted(z), "before": np.full(len(targets), np.nan)}

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from hea_jax.app.fit.targets import built
+from hea_jax.app.fit.targets import all_built
 from hea_jax.atomistic.fitting.linear import LinearSolution, NormalEquations
 from hea_jax.atomistic.fitting.linear.crystal_rows import value_and_row
 from hea_jax.atomistic.fitting.targets import observe
@@ -37,9 +37,7 @@ def fitted_to_targets(config, given, context, core, first: LinearSolution,
 
     Raises ``ValueError`` naming a target that has no value at a solution (its structure is not stable there).
     """
-    cutoff = first.potential.cutoff
-    targets = [built(section, given.data.elements, cutoff, given.data.dataset, config.sanity.lattice_constants_A)
-               for section in config.targets]
+    targets = all_built(config, given.data, first.potential.cutoff)
     wanted, tolerance, scale = (np.array([getattr(section, name) for section in config.targets])
                                 for name in ("value", "tolerance", "scale"))
     solution, before, expected = first, np.empty(0), np.full(len(targets), np.nan)

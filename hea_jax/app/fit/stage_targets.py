@@ -3,7 +3,7 @@
 import numpy as np
 
 from hea_jax.app.fit.inputs import inputs_of
-from hea_jax.app.fit.targets import built
+from hea_jax.app.fit.targets import all_built
 from hea_jax.app.report import ReportSection, Table
 from hea_jax.app.runs import Number, StageResult, Verdict
 from hea_jax.atomistic.fitting.targets import observe
@@ -13,10 +13,9 @@ def run_targets(config, inputs, context):
     """Values reached; a target counts as met within twice its tolerance."""
     given, potential = inputs_of(config, context.resolve), inputs["fit"].potential
     rows, numbers, verdicts = [], {}, []
-    for n, section in enumerate(config.targets):
-        context.progress(section.label, n + 1, len(config.targets))
-        target = built(section, given.data.elements, potential.cutoff, given.data.dataset,
-                       config.sanity.lattice_constants_A)
+    targets = all_built(config, given.data, potential.cutoff)
+    for n, (section, target) in enumerate(zip(config.targets, targets, strict=True)):
+        context.progress(section.label, n + 1, len(targets))
         value = float(observe(target, potential))
         off = (value - section.value) / section.tolerance
         rows.append([section.label, f"{value:.5g}", f"{section.value:.5g}", f"{section.tolerance:.2g}", section.unit,

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hea_jax.app.dft.load import measured_volume_A3
-from hea_jax.app.fit.models import Target
+from hea_jax.app.fit.data import FitData
+from hea_jax.app.fit.models import FitConfig, Target
 from hea_jax.app.report import Table
 from hea_jax.app.runs import Number
 from hea_jax.atomistic.fitting.targets import (
@@ -58,6 +59,12 @@ def built(target: Target, elements: tuple[str, ...], cutoff_A: float, dataset, g
         return _built(target, elements, cutoff_A, dataset, given)
     except ValueError as error:
         raise DatasetError(f"target {target.label}: {error}") from None
+
+
+def all_built(config: FitConfig, data: FitData, cutoff_A: float) -> tuple[AbstractTarget, ...]:
+    """All targets of a configuration; cut-off in Å. Raises ``DatasetError`` as ``built`` does."""
+    return tuple(built(target, data.elements, cutoff_A, data.dataset, config.sanity.lattice_constants_A)
+                 for target in config.targets)
 
 
 def _built(target, elements, cutoff_A, dataset, given):
@@ -119,12 +126,12 @@ def _structure(target: Target, lattice: Prototype, a: float) -> tuple[Crystal, f
 def target_numbers(targets: Sequence[Target], reached: Sequence[tuple[float, float]]) -> dict[str, Number]:
     """What the fit to the data alone gave for each target, (before, after) each."""
     return {f"target_{n}_before": Number(before, t.unit, method=f"{t.label}, fit to data alone", source=t.source)
-            for n, (t, (before, _)) in enumerate(zip(targets, reached, strict=bool(reached)))}
+            for n, (t, (before, _)) in enumerate(zip(targets, reached, strict=True))}
 
 
 def target_table(targets: Sequence[Target], reached: Sequence[tuple[float, float]]) -> list[Table]:
     """The table of fitted targets, (before, after) each; none where there are no targets."""
     rows = [[t.label, f"{before:.5g}", f"{after:.5g}", t.unit, f"{t.value:.5g}", f"{t.tolerance:.2g}", t.source]
-            for t, (before, after) in zip(targets, reached, strict=bool(reached))]
+            for t, (before, after) in zip(targets, reached, strict=True)]
     head = ["target", "before", "after", "unit", "target value", "tolerance", "source"]
     return [Table(head, rows, "Physical targets that were fitted with the data")] if rows else []
