@@ -85,6 +85,6 @@ def _by_autodiff(target, potential, core):
 def _equations(slopes, y, scale, template) -> NormalEquations:
     """One row per target, of all elements."""
     S, F = template.coefficients.shape
-    X = np.pad(slopes / scale[:, None], ((0, 0), (0, S)))
+    X = np.concatenate([slopes / scale[:, None], np.zeros((len(scale), S))], axis=1)
     y = y / scale
     return NormalEquations(np.arange(S), X.T @ X, X.T @ y, float(y @ y), len(y), np.zeros((S, F)), 0)
